@@ -1,0 +1,1 @@
+"""The clouds: `ports` says what the farm needs of one; `local` and `aws` give it."""

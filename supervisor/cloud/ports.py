@@ -1,0 +1,265 @@
+"""What the farm needs of a cloud, in our words. `cloud.local` and `cloud.aws` implement it; `tests/fakes` too, with the same contract tests.
+
+Assumptions that every caller may make and every adapter must keep:
+- Calls may be repeated. What is created bears the request id it was asked with, and asking again with that id creates nothing new.
+- What a cloud shows may be late: something just created may not be listed yet, something just ended may still be.
+- Errors are sorted by what the caller does next: `NoCapacity`, `Throttled`, `Unreachable` (try again later), `Refused` (a person must act), `Full` (no room).
+- No call waits for something to come up or go down: it asks, and the next tick observes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import BinaryIO, Protocol
+
+from supervisor.domain.instance import InstanceStatus, Market
+
+
+class CloudError(Exception):
+    """The cloud did not do it; the message says what was attempted and with which id."""
+
+
+class NoCapacity(CloudError):
+    """There is nothing to rent at present: wait, or ask for something else."""
+
+
+class Throttled(CloudError):
+    """Too many calls: the next tick tries again."""
+
+
+class Unreachable(CloudError):
+    """No answer, or a fault on the cloud's side: the next tick tries again."""
+
+
+class Refused(CloudError):
+    """The cloud will never do this as asked: a person must act."""
+
+
+class Full(CloudError):
+    """No room left on the store's disk."""
+
+
+class PartMismatch(CloudError):
+    """An upload can't be completed: `number` is the part that is missing or whose ETag is not the one stored."""
+
+    def __init__(self, message: str, *, number: int) -> None:
+        super().__init__(message)
+        self.number = number
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """An object as a listing shows it."""
+
+    key: str
+    bytes: int
+    etag: str  #: without quotes
+    modified_at: datetime  #: by the store's clock
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredObject:
+    """A small object, read whole."""
+
+    body: bytes
+    etag: str
+
+
+class ObjectStore(Protocol):
+    """Objects in the farm's bucket. Keys are those of `nodeimage.protocol`."""
+
+    def put(self, key: str, body: bytes, *, if_absent: bool = False) -> bool:
+        """Write a small object. Returns: False if `if_absent` and there is one already. Errors: Full, Unreachable"""
+
+    def put_stream(self, key: str, source: BinaryIO) -> None:
+        """Write an object of any size from a file-like; memory does not grow with it. Nothing is there if it fails. Errors: Full, Unreachable"""
+
+    def get(self, key: str, *, unless_etag: str | None = None) -> StoredObject | None:
+        """Read a small object. Returns: None if there is none, or if it still has `unless_etag`."""
+
+    def open(self, key: str, *, first_byte: int = 0) -> BinaryIO:
+        """Read an object as a stream, from a byte on. The caller closes it. Errors: FileNotFoundError, Unreachable"""
+
+    def list(self, prefix: str, *, after: str = "") -> Iterator[Listed]:
+        """List objects, keys ascending within one folder, from the first key greater than `after`."""
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Make the objects be gone; those that are not there are no error."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadedPart:
+    """A part of a multipart upload, as the store has it."""
+
+    number: int  #: from 1
+    etag: str  #: without quotes
+    bytes: int
+
+
+class Uploads(Protocol):
+    """Multipart uploads into the bucket."""
+
+    def begin(self, key: str) -> str:
+        """Begin an upload. Returns: its id. Errors: Full, Unreachable"""
+
+    def part_url(self, key: str, upload_id: str, number: int, *, endpoint: str) -> str:
+        """A presigned URL to PUT one part to, valid for six hours, on the store's address as the client sees it."""
+
+    def put_part(self, key: str, upload_id: str, number: int, source: BinaryIO, *, length: int) -> str:
+        """Stream one part into the store, never holding it in memory. Returns: its ETag. Errors: NotFound-like Refused, Full, Unreachable"""
+
+    def parts(self, key: str, upload_id: str) -> Sequence[UploadedPart] | None:
+        """The parts received, by number. Returns: None if there is no such upload (any more)."""
+
+    def complete(self, key: str, upload_id: str, parts: Sequence[tuple[int, str]]) -> None:
+        """Make the object of (number, ETag). Repeat: safe. Errors: PartMismatch - a part is missing or has another ETag; the upload stays"""
+
+    def abort(self, key: str, upload_id: str) -> None:
+        """Delete the upload and its parts. Repeat: safe."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchSpec:
+    """Instances to launch for a job."""
+
+    job: str
+    count: int  #: >= 1
+    market: Market
+    max_price_usd_per_h: Decimal | None  #: None: the on-demand price
+    instance_types: tuple[str, ...]  #: empty: the provider's choice
+    workspace: str  #: what `Workspaces.snapshot` made
+    blender_version: tuple[int, int]  #: series of Blender that saved the main file, to choose the farm's
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RentedInstance:
+    """An instance as the cloud shows it."""
+
+    id: str
+    request_id: str  #: that it was launched with
+    job: str
+    node: str  #: the id under which its agent reports
+    status: InstanceStatus
+    instance_type: str
+    market: Market
+    price_usd_per_h: Decimal
+    launched_at: datetime
+    note: str = ""  #: why it ended, where the cloud or its agent says so
+
+
+class Compute(Protocol):
+    """Instances. Locally: node processes on this machine."""
+
+    def launch(self, spec: LaunchSpec, *, request_id: str) -> int:
+        """Ask for instances; return before they are up. Returns: how many were granted (fewer than asked is normal). Repeat: safe by request_id.
+        Errors: NoCapacity, Refused, Throttled, Unreachable"""
+
+    def instances(self) -> Sequence[RentedInstance]:
+        """Every instance of this farm that exists, and those that ended a short while ago. One call a tick."""
+
+    def free_slots(self) -> int | None:
+        """How many more instances can be launched at present. Returns: None where nobody knows before asking."""
+
+    def stop(self, ids: Iterable[str]) -> None:
+        """Ask for instances to stop so that they can be started again; where that makes no sense (spot, local), terminate."""
+
+    def start(self, ids: Iterable[str]) -> None:
+        """Ask for stopped instances to start."""
+
+    def terminate(self, ids: Iterable[str]) -> None:
+        """Ask for instances to end for good. Repeat: safe; unknown ids are no error."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StagedFile:
+    """A file that belongs into a workspace."""
+
+    path: str  #: relative
+    key: str  #: in the bucket
+    bytes: int
+    checksum: str  #: `crc32:<8 hex digits>` of its content, as received; empty: only the size is verified
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkspaceState:
+    """How far a workspace is."""
+
+    staged_bytes: int = 0
+    total_bytes: int = 0
+    is_staged: bool = False  #: every file is there and verified
+    snapshot: str | None = None  #: id of the frozen copy
+    problem: str = ""  #: why staging ended, in a sentence that says what to do; empty while it goes on
+
+
+class Workspaces(Protocol):
+    """The job's files as Blender will see them, and frozen copies of them."""
+
+    def stage(self, job: str, files: Sequence[StagedFile], *, request_id: str) -> None:
+        """Begin (or go on) to bring the files into the job's workspace; return at once. What is there and verified is not fetched again."""
+
+    def state(self, job: str) -> WorkspaceState | None:
+        """How far the workspace is. Returns: None if there is none (any more)."""
+
+    def snapshot(self, job: str, *, request_id: str) -> None:
+        """Begin to freeze the staged workspace; `state` shows the snapshot when it is there."""
+
+    def release_copies(self, job: str) -> None:
+        """Give back what was made for instances of the job that are gone; the snapshot stays."""
+
+    def delete(self, job: str) -> None:
+        """Give back everything of the job's workspace. Repeat: safe."""
+
+    def jobs(self) -> Sequence[str]:
+        """Jobs that have a workspace: the sweep compares them with the database."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlenderFound:
+    """A Blender that instances of this cloud can use."""
+
+    version: str  #: such as 4.5.15
+    where: str  #: command line, or the image that has it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """A finding of the doctor."""
+
+    name: str  #: what was looked at
+    is_ok: bool
+    text: str  #: what is so
+    remedy: str = ""  #: what to do; empty when ok
+
+
+class Premises(Protocol):
+    """The place as a whole: what it can render with, whether it has room, whether it is well."""
+
+    def blenders(self) -> Sequence[BlenderFound]:
+        """The Blenders that can be used, newest last; empty: none. Cheap: probed once, at start."""
+
+    def free_bytes(self) -> int | None:
+        """Room left where uploads and zips go. Returns: None: without limit."""
+
+    def checks(self) -> Sequence[Check]:
+        """What `kiln doctor` prints for this cloud."""
+
+    def orphans(self, known_jobs: frozenset[str]) -> Mapping[str, str]:
+        """Things that bear the farm's mark and no known job owns: id -> what it is."""
+
+    def remove_orphans(self, known_jobs: frozenset[str]) -> Mapping[str, str]:
+        """Remove them. Returns: what was removed. Repeat: safe."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cloud:
+    """One cloud: all ports together, built by `app.bootstrap`."""
+
+    objects: ObjectStore
+    uploads: Uploads
+    compute: Compute
+    workspaces: Workspaces
+    premises: Premises
+    internal_endpoint: str  #: the store's address as seen from this machine

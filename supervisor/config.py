@@ -1,0 +1,148 @@
+"""Read the farm's configuration: defaults, then `config.toml`, then the environment. Nobody else reads either."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+ENV_PREFIX = "KILN_"
+
+
+class BadConfig(Exception):
+    """The configuration can't be used; the message names each key and what is wrong with it."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ServerConfig(_Section):
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65535)
+    threads: int = Field(16, ge=4, le=256)
+    public_url: str = ""
+    trusted_proxies: int = Field(0, ge=0)
+    secure_cookies: bool = False
+
+
+class LogConfig(_Section):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["text", "json"] = "text"
+
+
+class CloudConfig(_Section):
+    provider: Literal["local", "aws"] = "local"
+
+
+class StoreConfig(_Section):
+    endpoint: str = ""
+    public_endpoint: str = ""
+    bucket: str = "kiln"
+    region: str = "us-east-1"
+    min_free_gib: float = Field(2.0, ge=0)
+
+
+class LocalConfig(_Section):
+    slots: int = Field(2, ge=1, le=256)
+    threads_per_node: int = Field(0, ge=0)
+
+
+class BlenderConfig(_Section):
+    command: str = ""
+    bpy_python: str = ".bpy/bin/python"
+    memory_limit_gib: float = Field(0.0, ge=0)
+
+
+class RenderConfig(_Section):
+    max_attempts: int = Field(3, ge=1, le=20)
+    frame_timeout_s: float = Field(3600, gt=0)
+    max_frames: int = Field(100_000, ge=1)
+    max_instances: int = Field(64, ge=1)
+    persistent_data: bool = True
+    preview_width_px: int = Field(480, ge=64, le=1920)
+
+
+class NodeTimes(_Section):
+    heartbeat_s: float = Field(2.0, gt=0)
+    lease_s: float = Field(60.0, gt=0)
+    poll_s: float = Field(1.0, gt=0)
+    idle_s: float = Field(300.0, gt=0)
+    unreachable_s: float = Field(900.0, gt=0)
+    max_life_s: float = Field(86400.0, gt=0)
+
+
+class SupervisorConfig(_Section):
+    tick_s: float = Field(1.0, gt=0)
+    workspace_keep_hours: float = Field(72.0, ge=0)
+
+
+class UploadsConfig(_Section):
+    part_mib: int = Field(16, ge=5, le=1024)
+    max_file_gib: float = Field(200.0, gt=0)
+    max_job_gib: float = Field(500.0, gt=0)
+    max_files: int = Field(20_000, ge=1)
+    max_zip_ratio: float = Field(200.0, gt=1)
+    stale_days: float = Field(7.0, gt=0)
+
+
+class InspectionConfig(_Section):
+    timeout_s: float = Field(120, gt=0)
+    memory_mib: int = Field(2048, ge=128)
+
+
+class DownloadsConfig(_Section):
+    link_days: float = Field(7.0, gt=0)
+    keep_days: float = Field(14.0, gt=0)
+    max_total_gib: float = Field(200.0, gt=0)
+
+
+class Config(_Section):
+    """The whole configuration; code receives the section it needs, not this."""
+
+    server: ServerConfig = ServerConfig()
+    log: LogConfig = LogConfig()
+    cloud: CloudConfig = CloudConfig()
+    store: StoreConfig = StoreConfig()
+    local: LocalConfig = LocalConfig()
+    blender: BlenderConfig = BlenderConfig()
+    render: RenderConfig = RenderConfig()
+    node: NodeTimes = NodeTimes()
+    supervisor: SupervisorConfig = SupervisorConfig()
+    uploads: UploadsConfig = UploadsConfig()
+    inspection: InspectionConfig = InspectionConfig()
+    downloads: DownloadsConfig = DownloadsConfig()
+
+
+def load_config(path: Path | None = None, env: Mapping[str, str] = os.environ) -> Config:
+    """Build the configuration from `path` (None: defaults only) and `KILN_<SECTION>__<KEY>` in `env`.
+
+    Errors:  BadConfig - unreadable file, unknown key, or a value of the wrong type or out of range; names each key
+    """
+    raw = _read_file(path) if path else {}
+    for name, value in env.items():
+        section, _, key = name.removeprefix(ENV_PREFIX).lower().partition("__")
+        if name.startswith(ENV_PREFIX) and key:
+            raw.setdefault(section, {})[key] = value
+    try:
+        return Config.model_validate(raw)
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, e['loc']))}: {_reason(e)}" for e in error.errors()]
+        raise BadConfig(f"the configuration{f' in {path}' if path else ''} can't be used:\n  " + "\n  ".join(lines)) from error
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise BadConfig(f"can't read the configuration {path}: {error}") from error
+
+
+def _reason(error: Any) -> str:
+    if error["type"] == "extra_forbidden":
+        return "there is no such key"
+    return f"{error['msg']} (got {error['input']!r})"

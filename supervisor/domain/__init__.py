@@ -1,0 +1,1 @@
+"""Rules of the farm: standard library only (and the bucket's words from nodeimage.protocol). Nothing here touches the world."""

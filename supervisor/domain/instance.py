@@ -1,0 +1,28 @@
+"""Instances: what a cloud says it rented us."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class InstanceStatus(StrEnum):
+    """Where an instance stands, by the cloud's word."""
+
+    REQUESTED = "requested"  #: we are about to ask for it, or have asked and the cloud does not show it yet
+    PENDING = "pending"  #: the cloud shows it; it does not run yet
+    RUNNING = "running"  #: it runs
+    STOPPING = "stopping"  #: it is being stopped and can be started again
+    STOPPED = "stopped"  #: it can be started again
+    TERMINATING = "terminating"  #: we asked for its end
+    TERMINATED = "terminated"  #: it is gone; nothing is owed for it
+
+
+class Market(StrEnum):
+    """How an instance is paid for."""
+
+    ON_DEMAND = "on_demand"  #: at the list price, until we end it
+    SPOT = "spot"  #: at a market price, until the cloud takes it back
+
+
+#: Statuses in which an instance costs money or holds a slot.
+RENTED = frozenset({s for s in InstanceStatus if s is not InstanceStatus.TERMINATED})

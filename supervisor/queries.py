@@ -1,0 +1,246 @@
+"""What the farm shows: read models for pages and the API. Each function is one read; nothing here changes anything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import BinaryIO, Literal
+
+from .domain.download import DownloadStatus
+from .domain.file import FileStatus
+from .domain.frame import FrameStatus
+from .domain.instance import InstanceStatus, Market
+from .domain.job import JobStatus
+from .domain.scene import DependencyFound, Inspection, SceneInfo
+from .domain.settings import JobSettings
+from .farm import Farm
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameCounts:
+    total: int
+    received: int
+    rendering: int
+    failed: int
+
+    @property
+    def queued(self) -> int:
+        return self.total - self.received - self.rendering - self.failed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSummary:
+    """A job as a list shows it."""
+
+    id: str
+    name: str
+    owner: str  #: user name; empty: deleted
+    status: JobStatus
+    reason: str  #: of the status, for people
+    status_since: datetime
+    created_at: datetime
+    submitted_at: datetime | None
+    ended_at: datetime | None
+    frames: FrameCounts
+    instances_running: int
+    eta_s: float | None  #: seconds until completed, from measured frame times; None: not known
+    cover_frame: int | None  #: a received frame with a preview, the newest; None: none yet
+    version: int  #: grows with every change
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """Something a person should know about a job."""
+
+    code: str
+    about: str
+    severity: Literal["info", "warning", "error"]
+    text: str
+    remedy: str
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileView:
+    """A file of a job."""
+
+    id: str
+    job: str
+    path: str
+    bytes: int
+    status: FileStatus
+    problem: str  #: BAD only
+    is_main: bool
+    inspection: Inspection | None  #: of a .blend that is READY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobDetail:
+    """A job as its page and the API show it."""
+
+    summary: JobSummary
+    settings: JobSettings  #: as asked for
+    frames_spec: str  #: what will be or is rendered, written as a spec; empty: not known yet (no .blend)
+    main_file: FileView | None
+    main_candidates: tuple[FileView, ...]  #: the READY .blend files: with two or more the user picks
+    scene: SceneInfo | None  #: the scene that the settings name, of the main file
+    dependencies: tuple[DependencyFound, ...]  #: of the main file and what it links
+    file_count: int
+    file_bytes: int
+    uploading: int  #: files whose upload is not complete
+    problems: tuple[Problem, ...]  #: errors first
+    blockers: tuple[str, ...]  #: draft only: why it can't be submitted yet, for people
+    cost_usd: Decimal
+    blender_version: str  #: of the Blender that renders it; empty: not known yet
+    seconds_per_frame: float | None  #: median of the received frames
+    can_pause: bool
+    can_resume: bool
+    can_cancel: bool
+    can_retry: bool
+    can_delete: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputView:
+    name: str
+    bytes: int
+    crc32: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameView:
+    """A frame of a job."""
+
+    number: int
+    status: FrameStatus
+    attempt: int
+    node: str | None
+    instance: str | None
+    render_s: float | None
+    outputs: tuple[OutputView, ...]
+    has_preview: bool
+    has_log: bool
+    reason: str  #: of its last failure
+    progress_pct: float | None  #: while rendering, where Blender says
+    elapsed_s: float | None  #: while rendering
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceView:
+    """An instance of a job with what its node says."""
+
+    id: str
+    node: str
+    status: InstanceStatus
+    market: Market
+    instance_type: str
+    price_usd_per_h: Decimal
+    launched_at: datetime
+    ended_at: datetime | None
+    note: str
+    doing: str  #: a sentence: “rendering frame 12, sample 40 of 64”
+    frame: int | None
+    progress_pct: float | None
+    elapsed_s: float | None
+    finished: int  #: frames it delivered
+    device: str
+    beat_at: datetime | None
+    log_tail: tuple[str, ...]
+    problem: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventView:
+    at: datetime
+    from_status: JobStatus | None
+    to_status: JobStatus | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DownloadView:
+    """A zip of a job's frames."""
+
+    id: str
+    job: str
+    status: DownloadStatus
+    reason: str
+    name: str
+    frames: int
+    done_bytes: int
+    total_bytes: int
+    created_at: datetime
+    ready_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    is_alive: bool  #: the last good tick is recent
+    last_tick_s: float | None  #: seconds since the last good tick; None: none yet
+    provider: str
+
+
+def job_list(farm: Farm, *, after: str | None = None, limit: int = 100) -> list[JobSummary]:
+    """Jobs, newest first, following job `after`."""
+    raise NotImplementedError
+
+
+def jobs_version(farm: Farm) -> int:
+    """A number that changes whenever any job does."""
+    raise NotImplementedError
+
+
+def job_summary(farm: Farm, job: str) -> JobSummary:
+    """Errors: NotFound"""
+    raise NotImplementedError
+
+
+def job_detail(farm: Farm, job: str) -> JobDetail:
+    """Errors: NotFound"""
+    raise NotImplementedError
+
+
+def job_files(farm: Farm, job: str, *, after: str = "", limit: int = 1000) -> list[FileView]:
+    """A job's files by path, following path `after`. Errors: NotFound"""
+    raise NotImplementedError
+
+
+def job_frames(farm: Farm, job: str, *, after: int | None = None, limit: int = 1000) -> list[FrameView]:
+    """A job's frames by number, following frame `after`. Errors: NotFound"""
+    raise NotImplementedError
+
+
+def job_frame(farm: Farm, job: str, number: int) -> FrameView:
+    """Errors: NotFound"""
+    raise NotImplementedError
+
+
+def frame_log(farm: Farm, job: str, number: int, *, attempt: int | None = None) -> str:
+    """Blender's log of a frame's newest (or that) attempt; of a frame being rendered, the last lines so far. Errors: NotFound"""
+    raise NotImplementedError
+
+
+def frame_preview(farm: Farm, job: str, number: int) -> bytes:
+    """A WebP picture. Errors: NotFound"""
+    raise NotImplementedError
+
+
+def open_output(farm: Farm, job: str, number: int, name: str, *, first_byte: int = 0) -> tuple[BinaryIO, int]:
+    """An output as a stream from a byte on, with its whole size. The caller closes it. Errors: NotFound"""
+    raise NotImplementedError
+
+
+def job_instances(farm: Farm, job: str) -> list[InstanceView]:
+    """A job's instances, running ones first, then by launch. Errors: NotFound"""
+    raise NotImplementedError
+
+
+def job_events(farm: Farm, job: str, *, limit: int = 200) -> list[EventView]:
+    """What happened to a job, newest first. Errors: NotFound"""
+    raise NotImplementedError
+
+
+def health(farm: Farm) -> Health:
+    """Whether the supervisor works."""
+    raise NotImplementedError
