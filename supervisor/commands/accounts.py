@@ -2,73 +2,170 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Literal
+import hashlib
+import secrets
+from functools import cache
 
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+
+from supervisor.domain.account import ROLES, Role, Token, User, check_password, check_token_name, checked_name, fold_name
+from supervisor.domain.errors import Conflict, NotFound, Rejected
 from supervisor.farm import Farm
+from supervisor.store import accounts as store
 
-Role = Literal["admin", "artist"]
+__all__ = [
+    "Role",
+    "Token",
+    "User",
+    "add_user",
+    "authenticate",
+    "change_password",
+    "create_token",
+    "has_users",
+    "revoke_token",
+    "tokens",
+    "user",
+    "user_of_token",
+    "users",
+]
 
+TOKEN_PREFIX = "kiln_"  # lets secret scanners and people see what it is
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class User:
-    id: str
-    name: str
-    role: Role
-    session_epoch: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Token:
-    id: str
-    name: str
-    created_at: datetime
-    last_used_at: datetime | None
+#: argon2id as OWASP's password storage cheat sheet has it (2024): 19 MiB, so that sixteen sign-ins at once don't take a gigabyte.
+_HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
 
 
 def has_users(farm: Farm) -> bool:
     """False on a farm that still waits for its set-up."""
-    raise NotImplementedError
+    with farm.db.read() as connection:
+        return store.has_users(connection)
 
 
 def add_user(farm: Farm, *, name: str, password: str, role: Role, only_if_first: bool = False) -> User:
-    """Make a user (argon2). `only_if_first`: Conflict if there is one already, decided in the same transaction. Errors: Rejected (name, password), Conflict"""
-    raise NotImplementedError
+    """Make a user (argon2). `only_if_first`: Conflict if there is one already, decided in the same transaction.
+
+    Errors:  Rejected (name, password, role), Conflict
+    """
+    if role not in ROLES:
+        raise Rejected(f"“{role}” is not a role; use {' or '.join(ROLES)}", field="role")
+    clean = checked_name(name)
+    check_password(password, user_name=clean)
+    made = User(id=f"user_{secrets.token_hex(8)}", name=clean, role=role, session_epoch=0)
+    hashed = _HASHER.hash(_bytes(password))
+    with farm.db.write() as connection:
+        if only_if_first and store.has_users(connection):
+            raise Conflict("this farm is set up already; sign in, or have an admin add a user")
+        if store.user_by_name(connection, clean):
+            raise Rejected(f"there is a user “{clean}” already; choose another name", field="name")
+        store.add_user(connection, made, password_hash=hashed, at=farm.now())
+    return made
 
 
 def user(farm: Farm, user_id: str) -> User | None:
-    raise NotImplementedError
+    """Returns: None if there is no such user (any more)."""
+    with farm.db.read() as connection:
+        return store.user_by_id(connection, user_id)
 
 
 def users(farm: Farm) -> list[User]:
-    raise NotImplementedError
+    """Everybody, by name."""
+    with farm.db.read() as connection:
+        return store.all_users(connection)
 
 
 def authenticate(farm: Farm, *, name: str, password: str) -> User | None:
     """Returns: None if either is wrong; takes as long in both cases."""
-    raise NotImplementedError
+    with farm.db.read() as connection:
+        found = store.credentials(connection, fold_name(name))
+    nobodys = _nobodys_hash()
+    if not _is_password(found.password_hash if found else nobodys, password) or found is None:
+        return None
+    if _HASHER.check_needs_rehash(found.password_hash):
+        renewed = _HASHER.hash(_bytes(password))
+        with farm.db.write() as connection:
+            store.replace_hash(connection, found.user.id, seen=found.password_hash, password_hash=renewed)
+    return found.user
 
 
 def change_password(farm: Farm, user_id: str, *, old: str, new: str) -> None:
     """Errors: Rejected (old, new). Signs the user's other sessions out."""
-    raise NotImplementedError
+    with farm.db.read() as connection:
+        person = store.user_by_id(connection, user_id)
+        found = store.credentials(connection, person.name) if person else None
+    if found is None:
+        raise NotFound("there is no such user (any more)")
+    if not _is_password(found.password_hash, old):
+        raise Rejected("that is not the present password", field="old")
+    check_password(new, user_name=found.user.name, field="new")
+    if new == old:
+        raise Rejected("the new password is the old one", field="new")
+    hashed = _HASHER.hash(_bytes(new))
+    with farm.db.write() as connection:
+        if not store.change_password(connection, user_id, seen=found.password_hash, password_hash=hashed):
+            raise Conflict("the password was changed a moment ago; sign in again")
 
 
 def create_token(farm: Farm, *, user_name: str, name: str = "") -> str:
-    """Make a token for the API; only its hash is kept. Returns: the token. Errors: NotFound"""
-    raise NotImplementedError
+    """Make a token for the API; only its hash is kept. Returns: the token. Errors: NotFound, Rejected (name)"""
+    label = check_token_name(name)
+    token = TOKEN_PREFIX + secrets.token_urlsafe(32)
+    with farm.db.write() as connection:
+        owner = store.user_by_name(connection, fold_name(user_name))
+        if owner is None:
+            raise NotFound(f"there is no user “{user_name}”")
+        token_id = f"token_{secrets.token_hex(8)}"
+        store.add_token(connection, token_id=token_id, user_id=owner.id, name=label, token_hash=_token_hash(token), at=farm.now())
+    return token
 
 
 def tokens(farm: Farm, user_id: str) -> list[Token]:
-    raise NotImplementedError
+    """A user's tokens, newest first."""
+    with farm.db.read() as connection:
+        return store.tokens_of(connection, user_id)
 
 
 def revoke_token(farm: Farm, user_id: str, token_id: str) -> None:
     """Errors: NotFound"""
-    raise NotImplementedError
+    with farm.db.write() as connection:
+        if not store.remove_token(connection, user_id=user_id, token_id=token_id):
+            raise NotFound("there is no such token (any more)")
 
 
 def user_of_token(farm: Farm, token: str) -> User | None:
     """Returns: None for a token that is not (any more) one."""
-    raise NotImplementedError
+    if not token.startswith(TOKEN_PREFIX):
+        return None
+    token_hash, now = _token_hash(token), farm.now()
+    with farm.db.read() as connection:
+        found = store.user_of_token(connection, token_hash, at=now)
+    if found is None:
+        return None
+    owner, is_use_to_note = found
+    if is_use_to_note:
+        with farm.db.write() as connection:
+            store.note_token_use(connection, token_hash, at=now)
+    return owner
+
+
+def _is_password(password_hash: str, password: str) -> bool:
+    try:
+        return _HASHER.verify(password_hash, _bytes(password))
+    except (VerificationError, InvalidHashError):
+        return False
+
+
+def _bytes(password: str) -> bytes:
+    # JSON can bring half a surrogate pair, which is not text that UTF-8 can write
+    return password.encode(errors="surrogatepass")
+
+
+@cache
+def _nobodys_hash() -> str:
+    """What a password is checked against when the user is unknown: the answer takes as long, so it does not tell who exists."""
+    return _HASHER.hash(secrets.token_urlsafe(32))
+
+
+def _token_hash(token: str) -> str:
+    # a plain digest will do: the token has 256 random bits, nobody guesses it from its hash
+    return hashlib.sha256(token.encode(errors="replace")).hexdigest()
