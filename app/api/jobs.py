@@ -1,0 +1,99 @@
+"""Calls about jobs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+
+from app.current import base_url, current_farm
+from supervisor import queries
+from supervisor.commands import jobs as commands
+from supervisor.domain.instance import Market
+from supervisor.domain.settings import JobSettings
+from supervisor.farm import Farm
+
+from . import models
+from .answers import job_answer, summary_answer
+from .endpoint import Page
+from .identity import require_user
+
+
+def list_jobs(query: models.JobsQuery) -> Page:
+    jobs = queries.job_list(current_farm(), after=query.after, limit=query.limit)
+    items = [summary_answer(job, base_url=base_url()) for job in jobs]
+    return Page(items=items, after=jobs[-1].id if len(jobs) == query.limit else None)
+
+
+def create_job(body: models.NewJob) -> models.Job:
+    return _shown(commands.create_job(current_farm(), name=body.name, owner_id=require_user().id))
+
+
+def show_job(job: str) -> models.Job:
+    return _shown(job)
+
+
+def change_job(job: str, body: models.JobChange) -> models.Job:
+    farm = current_farm()
+    detail = queries.job_detail(farm, job)
+    if body.main_file is not None:
+        ids = {file.path: file.id for file in detail.main_candidates}
+        commands.choose_main_file(farm, job, file=ids.get(body.main_file, body.main_file))
+    if body.settings is not None:
+        commands.change_settings(farm, job, changed_settings(detail.settings, body.settings))
+    if body.name is not None:
+        commands.rename_job(farm, job, name=body.name)
+    return _shown(job)
+
+
+def submit_job(job: str, body: models.SettingsChange) -> models.Job:
+    farm = current_farm()
+    settings = changed_settings(queries.job_detail(farm, job).settings, body) if body.model_fields_set else None
+    commands.submit_job(farm, job, settings)
+    return _shown(job)
+
+
+def pause_job(job: str) -> models.Job:
+    commands.pause_job(current_farm(), job)
+    return _shown(job)
+
+
+def resume_job(job: str) -> models.Job:
+    commands.resume_job(current_farm(), job)
+    return _shown(job)
+
+
+def cancel_job(job: str) -> models.Job:
+    commands.cancel_job(current_farm(), job)
+    return _shown(job)
+
+
+def retry_job(job: str) -> models.Job:
+    commands.retry_job(current_farm(), job)
+    return _shown(job)
+
+
+def delete_job(job: str) -> None:
+    commands.delete_job(current_farm(), job)
+
+
+def _shown(job: str) -> models.Job:
+    farm: Farm = current_farm()
+    return job_answer(queries.job_detail(farm, job), queries.job_instances(farm, job), base_url=base_url())
+
+
+def changed_settings(kept: JobSettings, change: models.SettingsChange) -> JobSettings:
+    """The settings kept so far with the fields that the request names."""
+    settings = kept
+    for name in change.model_fields_set - {"output", "market", "max_price_usd_per_h", "instance_types"}:
+        settings = replace(settings, **{name: getattr(change, name)})
+    if "market" in change.model_fields_set:
+        settings = replace(settings, market=Market(change.market))
+    if "max_price_usd_per_h" in change.model_fields_set:
+        price = change.max_price_usd_per_h
+        settings = replace(settings, max_price_usd_per_h=None if price is None else Decimal(str(price)))
+    if "instance_types" in change.model_fields_set:
+        settings = replace(settings, instance_types=tuple(change.instance_types))
+    if "output" in change.model_fields_set:
+        named = {name: getattr(change.output, name) for name in change.output.model_fields_set}
+        settings = replace(settings, output=replace(kept.output, **named))
+    return settings

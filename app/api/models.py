@@ -1,0 +1,341 @@
+"""What goes in and out of the HTTP API, as pydantic models: the OpenAPI document, the checks and the client are made from these."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from supervisor.domain.download import DownloadStatus
+from supervisor.domain.file import FileStatus
+from supervisor.domain.frame import FrameStatus
+from supervisor.domain.instance import InstanceStatus, Market
+from supervisor.domain.job import JobStatus
+from supervisor.domain.scene import DependencyKind, FoundAs
+
+MAX_PAGE = 1000
+
+Name = Annotated[str, StringConstraints(max_length=200)]
+Text = Annotated[str, StringConstraints(max_length=4096)]
+Identifier = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+
+
+class Body(BaseModel):
+    """A request's JSON: unknown fields and values of another type are refused, never guessed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Query(BaseModel):
+    """A request's query string."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Answer(BaseModel):
+    """An answer's JSON. A reader ignores fields that it does not know, so that a newer farm may send more."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", json_schema_serialization_defaults_required=True)
+
+
+# What clients send.
+
+
+class NewJob(Body):
+    name: Name = Field(default="", description="Empty: named after the main .blend.")
+
+
+class OutputChange(Body):
+    name: Name | None = Field(default=None, description="What precedes the frame number in file names; null: as the file says.")
+    format: Name | None = Field(default=None, description="Blender's identifier, such as PNG or OPEN_EXR; null: as the file says.")
+    resolution_pct: int | None = Field(default=None, ge=1, le=1000, description="Percent; null: as the file says.")
+    samples: int | None = Field(default=None, ge=1, le=65536, description="null: as the file says.")
+
+
+class SettingsChange(Body):
+    """How a job is to be rendered. A field left out stays as it is; null sets it back to the default."""
+
+    frames: Text | None = Field(default=None, description="Such as 1-100, 1-100x5, 1,5,10-20 or -5-5; null: the scene's own.")
+    instances: int = Field(default=1, ge=1, description="How many instances render at once.")
+    market: Literal["on_demand", "spot"] = "on_demand"
+    max_price_usd_per_h: float | None = Field(default=None, gt=0, le=1e6, description="Spot only; null: up to the on-demand price.")
+    instance_types: Annotated[list[Name], Field(max_length=100)] = Field(default=[], description="Empty: the farm's choice.")
+    scene: Name | None = Field(default=None, description="null: the scene that was current when the file was saved.")
+    camera: Name | None = Field(default=None, description="null: the scene's own.")
+    output: OutputChange = OutputChange()
+    persistent_data: bool | None = Field(default=None, description="Keep render data between frames; null: the farm's default.")
+
+
+class JobChange(Body):
+    """Fields left out stay as they are; they are applied in the order main_file, settings, name."""
+
+    name: Name | None = None
+    main_file: Identifier | None = Field(default=None, description="Path or id of the .blend to render, of those in the job.")
+    settings: SettingsChange | None = None
+
+
+class NewFile(Body):
+    path: Text = Field(description="Relative to the job, with forward slashes.")
+    bytes: int = Field(ge=0, le=2**53, description="Size of the whole file.")
+    modified_ms: int | None = Field(
+        default=None, ge=-(2**53), le=2**53, description="The file's time, in Unix milliseconds: an upload goes on only with the same file."
+    )
+
+
+class SentPart(Body):
+    number: int = Field(ge=1, le=10_000)
+    etag: Annotated[str, StringConstraints(min_length=1, max_length=256)] = Field(description="As the PUT answered it, quotes or not.")
+
+
+class FinishedUpload(Body):
+    parts: Annotated[list[SentPart], Field(max_length=10_000)]
+
+
+class JobsQuery(Query):
+    after: Identifier | None = Field(default=None, description="Id of the last job of the page before.")
+    limit: int = Field(default=100, ge=1, le=MAX_PAGE)
+
+
+class FilesQuery(Query):
+    after: Text = Field(default="", description="Path of the last file of the page before.")
+    limit: int = Field(default=MAX_PAGE, ge=1, le=MAX_PAGE)
+
+
+class FramesQuery(Query):
+    after: int | None = Field(default=None, ge=-(2**31), le=2**31, description="Number of the last frame of the page before.")
+    limit: int = Field(default=MAX_PAGE, ge=1, le=MAX_PAGE)
+
+
+class LogQuery(Query):
+    attempt: int | None = Field(default=None, ge=1, le=1000, description="Which attempt; left out: the newest.")
+
+
+class UploadQuery(Query):
+    through: Literal["app"] | None = Field(default=None, description="app: parts go through the app although the store seems reachable.")
+
+
+# What the farm answers.
+
+
+class Frames(Answer):
+    total: int
+    received: int
+    rendering: int
+    failed: int
+    queued: int
+
+
+class Output(Answer):
+    name: str
+    bytes: int
+    crc32: int
+    url: str = Field(description="Needs the same Authorization; answers Range.")
+
+
+class Frame(Answer):
+    number: int
+    status: FrameStatus
+    attempt: int
+    instance: str | None
+    node: str | None
+    render_s: float | None
+    outputs: list[Output]
+    preview_url: str | None
+    log_url: str | None
+    reason: str = Field(description="Why its last failed attempt failed; empty: none did.")
+    progress_pct: float | None
+    elapsed_s: float | None
+
+
+class MarkerCamera(Answer):
+    frame: int
+    camera: str
+
+
+class Scene(Answer):
+    """A scene as the inspection found it in the .blend."""
+
+    name: str
+    camera: str | None
+    cameras: list[str]
+    marker_cameras: list[MarkerCamera]
+    view_layers: list[str]
+    frame_start: int
+    frame_end: int
+    frame_step: int
+    fps: float
+    width_px: int
+    height_px: int
+    resolution_pct: int
+    engine: str
+    samples: int | None
+    file_format: str
+    output_path: str
+    is_movie: bool = Field(description="The file names a movie format: PNG frames are rendered instead.")
+
+
+class Dependency(Answer):
+    """An external file that a .blend of the job names."""
+
+    path: str = Field(description="As saved in the .blend.")
+    kind: DependencyKind
+    used_by: str
+    in_file: str = Field(description="Path of the .blend that names it.")
+    found: FoundAs
+    at: str = Field(description="Where it is in the job; empty where it is not.")
+
+
+class Inspection(Answer):
+    """What a .blend says of itself."""
+
+    blender_version: str
+    is_compressed: bool
+    scenes: list[Scene]
+    current_scene: str | None
+    warnings: list[str]
+
+
+class File(Answer):
+    id: str
+    path: str
+    bytes: int
+    status: FileStatus
+    problem: str = Field(description="Of a bad file: what is wrong and what to do.")
+    is_main: bool
+    inspection: Inspection | None = Field(description="Of a .blend that is ready.")
+
+
+class ReceivedPart(Answer):
+    number: int
+    etag: str
+    bytes: int
+
+
+class PartUrl(Answer):
+    number: int
+    url: str
+
+
+class UploadPlan(Answer):
+    id: str = Field(description="Of the file.")
+    part_bytes: int = Field(description="Size of every part but the last.")
+    parts: list[PartUrl] = Field(description="PUT each missing part to its url and keep the ETag. Urls work for six hours.")
+    received: list[ReceivedPart] = Field(description="Parts that need not be sent again.")
+
+
+class OutputSettings(Answer):
+    name: str | None
+    format: str | None
+    resolution_pct: int | None
+    samples: int | None
+
+
+class Settings(Answer):
+    frames: str | None
+    instances: int
+    market: Market
+    max_price_usd_per_h: float | None
+    instance_types: list[str]
+    scene: str | None
+    camera: str | None
+    output: OutputSettings
+    persistent_data: bool | None
+
+
+class Instance(Answer):
+    id: str
+    node: str
+    status: InstanceStatus
+    market: Market
+    instance_type: str
+    price_usd_per_h: float
+    launched_at: datetime
+    ended_at: datetime | None
+    doing: str
+    frame: int | None
+    progress_pct: float | None
+    finished: int = Field(description="Frames that it delivered.")
+    device: str
+    note: str
+    problem: str
+
+
+class JobProblem(Answer):
+    """Something that a person should know about a job."""
+
+    code: str
+    about: str
+    severity: Literal["info", "warning", "error"]
+    text: str
+    remedy: str
+    since: datetime
+
+
+class JobFiles(Answer):
+    count: int
+    bytes: int
+    uploading: int
+
+
+class JobSummary(Answer):
+    id: str
+    name: str
+    owner: str
+    status: JobStatus
+    reason: str
+    status_since: datetime
+    created_at: datetime
+    submitted_at: datetime | None
+    ended_at: datetime | None
+    frames: Frames
+    instances_running: int
+    eta_s: float | None
+    version: int = Field(description="Grows with every change of the job.")
+    url: str = Field(description="The job's page.")
+
+
+class Job(JobSummary):
+    main_file: str | None = Field(description="Path of the .blend that is rendered.")
+    main_candidates: list[str] = Field(description="Paths of the .blend files that could be it: with two or more a person picks.")
+    frames_spec: str
+    scene: Scene | None
+    settings: Settings
+    dependencies: list[Dependency]
+    files: JobFiles
+    instances: list[Instance]
+    cost: float = Field(description="USD so far.")
+    problems: list[JobProblem]
+    blockers: list[str] = Field(description="Of a draft: why it can't be submitted yet.")
+    blender_version: str
+    seconds_per_frame: float | None
+    actions: list[Literal["submit", "pause", "resume", "cancel", "retry", "delete"]] = Field(description="What its status allows.")
+
+
+class Download(Answer):
+    id: str
+    job: str
+    status: DownloadStatus
+    reason: str
+    name: str
+    frames: int
+    done_bytes: int
+    total_bytes: int
+    created_at: datetime
+    ready_at: datetime | None
+    url: str | None = Field(description="Of a ready one: signed, needs no login, answers Range.")
+
+
+class FieldError(Answer):
+    field: str
+    detail: str
+
+
+class Problem(Answer):
+    """RFC 9457 problem details."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[FieldError]
