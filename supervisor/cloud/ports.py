@@ -1,9 +1,11 @@
-"""What the farm needs of a cloud, in our words. `cloud.local` and `cloud.aws` implement it; `tests/fakes` too, with the same contract tests.
+"""What the farm needs of a cloud, in our words.
 
+`cloud.local` and `cloud.aws` implement it; `tests/fakes` too, with the same contract tests.
 Assumptions that every caller may make and every adapter must keep:
 - Calls may be repeated. What is created bears the request id it was asked with, and asking again with that id creates nothing new.
 - What a cloud shows may be late: something just created may not be listed yet, something just ended may still be.
-- Errors are sorted by what the caller does next: `NoCapacity`, `Throttled`, `Unreachable` (try again later), `Refused` (a person must act), `Full` (no room).
+- Errors are sorted by what the caller does next: `NoCapacity`, `Throttled`, `Unreachable` (try again later), `Refused` (a person
+  must act), `Full` (no room).
 - No call waits for something to come up or go down: it asks, and the next tick observes.
 """
 
@@ -75,7 +77,8 @@ class ObjectStore(Protocol):
         """Write a small object. Returns: False if `if_absent` and there is one already. Errors: Full, Unreachable"""
 
     def put_stream(self, key: str, source: BinaryIO) -> None:
-        """Write an object of any size from a file-like; memory does not grow with it. Nothing is there if it fails. Errors: Full, Unreachable"""
+        """Write an object of any size from a file-like; memory does not grow with it. Nothing is there if it fails.
+        Errors: Full, Unreachable"""
 
     def get(self, key: str, *, unless_etag: str | None = None) -> StoredObject | None:
         """Read a small object. Returns: None if there is none, or if it still has `unless_etag`."""
@@ -109,13 +112,15 @@ class Uploads(Protocol):
         """A presigned URL to PUT one part to, valid for six hours, on the store's address as the client sees it."""
 
     def put_part(self, key: str, upload_id: str, number: int, source: BinaryIO, *, length: int) -> str:
-        """Stream one part into the store, never holding it in memory. Returns: its ETag. Errors: NotFound-like Refused, Full, Unreachable"""
+        """Stream one part into the store, never holding it in memory. Returns: its ETag.
+        Errors: Refused - there is no such upload, or `source` ended before `length` bytes; Full, Unreachable"""
 
     def parts(self, key: str, upload_id: str) -> Sequence[UploadedPart] | None:
         """The parts received, by number. Returns: None if there is no such upload (any more)."""
 
     def complete(self, key: str, upload_id: str, parts: Sequence[tuple[int, str]]) -> None:
-        """Make the object of (number, ETag). Repeat: safe. Errors: PartMismatch - a part is missing or has another ETag; the upload stays"""
+        """Make the object of (number, ETag). Repeat: safe.
+        Errors: PartMismatch - a part is missing or has another ETag; the upload stays. Refused - there is no such upload (any more)"""
 
     def abort(self, key: str, upload_id: str) -> None:
         """Delete the upload and its parts. Repeat: safe."""
@@ -154,8 +159,8 @@ class Compute(Protocol):
     """Instances. Locally: node processes on this machine."""
 
     def launch(self, spec: LaunchSpec, *, request_id: str) -> int:
-        """Ask for instances; return before they are up. Returns: how many were granted (fewer than asked is normal). Repeat: safe by request_id.
-        Errors: NoCapacity, Refused, Throttled, Unreachable"""
+        """Ask for instances; return before they are up. Returns: how many were granted (fewer than asked is normal).
+        Repeat: safe by request_id. Errors: NoCapacity, Refused, Throttled, Unreachable"""
 
     def instances(self) -> Sequence[RentedInstance]:
         """Every instance of this farm that exists, and those that ended a short while ago. One call a tick."""

@@ -1,0 +1,150 @@
+"""What a SeaweedFS keeps beside its data from one start to the next: its ports, the keys of its identities, its process."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import secrets
+import shutil
+import socket
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from .processes import ProcessId
+
+#: Every port that `weed mini` opens; one that is taken ends it, so all are chosen beforehand.
+PORT_FLAGS = (
+    "s3.port",
+    "s3.port.grpc",
+    "master.port",
+    "master.port.grpc",
+    "volume.port",
+    "volume.port.grpc",
+    "filer.port",
+    "filer.port.grpc",
+    "admin.port",
+    "admin.port.grpc",
+)
+#: Below the range from which Linux takes the local ports of outgoing connections: those come and go, ours are to be free again.
+_PORT_RANGE = range(20_000, 32_000)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreKeys:
+    """The keys of the two identities: the farm may do anything, a node only what its work needs."""
+
+    farm_access: str
+    farm_secret: str
+    node_access: str
+    node_secret: str
+
+
+def write_private(path: Path, text: str) -> None:
+    """Replace a file at once, readable by its owner alone from its first byte."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.new")
+    temporary.unlink(missing_ok=True)
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def keep_keys(path: Path) -> StoreKeys:
+    """Read the keys; make them at the first start."""
+    if path.exists():
+        return StoreKeys(**json.loads(path.read_text()))
+    made = StoreKeys(
+        farm_access=f"FARM{secrets.token_hex(8).upper()}",
+        farm_secret=secrets.token_urlsafe(32),
+        node_access=f"NODE{secrets.token_hex(8).upper()}",
+        node_secret=secrets.token_urlsafe(32),
+    )
+    write_private(path, json.dumps(asdict(made)))
+    return made
+
+
+def identities(keys: StoreKeys, bucket: str) -> str:
+    """Write SeaweedFS's S3 configuration: a node reads the projects, reads and writes what is received, and lists."""
+    node_actions = [
+        f"Read:{bucket}/projects/*",
+        f"Read:{bucket}/received/*",
+        f"Write:{bucket}/received/*",
+        f"Read:{bucket}/agent/*",
+        f"List:{bucket}",
+    ]
+    return json.dumps(
+        {
+            "identities": [
+                _identity("farm", keys.farm_access, keys.farm_secret, ["Admin", "Read", "Write", "List", "Tagging"]),
+                _identity("node", keys.node_access, keys.node_secret, node_actions),
+            ]
+        }
+    )
+
+
+def _identity(name: str, access: str, secret: str, actions: Sequence[str]) -> dict[str, object]:
+    return {"name": name, "credentials": [{"accessKey": access, "secretKey": secret}], "actions": list(actions)}
+
+
+def keep_ports(path: Path) -> Mapping[str, int]:
+    """Read the ports of the last start while all of them are free, so that nodes still alive find the store again; else choose others."""
+    if path.exists():
+        kept: dict[str, int] = json.loads(path.read_text())
+        if set(kept) == set(PORT_FLAGS) and all(_is_free(port) for port in kept.values()):
+            return kept
+    chosen: list[int] = []
+    for port in random.sample(_PORT_RANGE, len(_PORT_RANGE)):
+        if _is_free(port):
+            chosen.append(port)
+        if len(chosen) == len(PORT_FLAGS):
+            break
+    ports = dict(zip(PORT_FLAGS, chosen, strict=True))
+    write_private(path, json.dumps(ports))
+    return ports
+
+
+def _is_free(port: int) -> bool:
+    with closing(socket.socket()) as probe:
+        # As the server itself binds: connections of its forerunner that linger in TIME_WAIT do not take the port.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def read_process(path: Path) -> ProcessId | None:
+    """Returns: None when none was written down, or the file was cut off by a crash."""
+    try:
+        return ProcessId(**json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def write_process(path: Path, process: ProcessId) -> None:
+    write_private(path, json.dumps(asdict(process)))
+
+
+def volume_mib(folder: Path) -> int:
+    """Size SeaweedFS's volume files for the disk: small ones waste no room and are rewritten quickly, many cost open files.
+
+    Units:   MiB; a power of two from 32 to 256, at most 0.5 % of the disk between them
+    """
+    share = shutil.disk_usage(folder).total // 200 >> 20
+    return int(min(256, max(32, 1 << max(share, 1).bit_length() - 1)))
+
+
+def last_lines(path: Path, count: int) -> str:
+    """Read the end of a log. Returns: empty when there is none."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - 8192))
+            return "\n".join(file.read().decode(errors="replace").splitlines()[-count:])
+    except OSError:
+        return ""
