@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from http import HTTPStatus
 
 from flask import Blueprint, Response, request
+from flask_wtf.csrf import CSRFError
 from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException
 
@@ -64,6 +65,7 @@ def install_problems(blueprint: Blueprint) -> None:
     blueprint.register_error_handler(Refusal, _of_refusal)
     blueprint.register_error_handler(CommandError, _of_command)
     blueprint.register_error_handler(CloudError, _of_cloud)
+    blueprint.register_error_handler(CSRFError, _of_csrf)
     blueprint.register_error_handler(HTTPException, _of_http)
     blueprint.register_error_handler(Exception, _of_bug)
     prefix = f"{blueprint.url_prefix}/"
@@ -111,6 +113,10 @@ def _of_http(error: HTTPException) -> Response:
         if name.lower() not in {"content-type", "content-length"}:
             response.headers[name] = value
     return response
+
+
+def _of_csrf(_error: Exception) -> Response:
+    return problem_response(HTTPStatus.BAD_REQUEST, "a change from a browser's session needs its X-CSRFToken header; reload the page")
 
 
 def _of_bug(error: Exception) -> Response:

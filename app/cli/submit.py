@@ -1,0 +1,201 @@
+"""`kiln submit`: upload a project, have it rendered, wait for it, bring the frames home."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from app.api import models
+from supervisor.domain.errors import Rejected
+from supervisor.domain.file import FileStatus, is_blend, is_zip
+from supervisor.domain.frame import FrameStatus, parse_frames
+from supervisor.domain.job import JobStatus
+
+from .client import ApiError, Client
+from .options import make_client, with_json, with_server
+from .patience import patiently
+from .progress import Progress, size_text
+from .project import LocalFile, gather
+from .report import end_lines, found_lines, warning_lines
+from .unfinished import Unfinished, state_folder
+from .upload import Uploader
+from .watch import FrameFolder, follow
+
+_CHECK_EVERY_S = 0.5
+_MOST_FRAMES = 10_000_000  # a farm's own limit is lower, and its own to tell
+
+
+class NotRendered(Exception):
+    """The farm will not render it, or did not: the message is all of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What the command line asks for."""
+
+    name: str
+    main: Path
+    main_path: str | None  #: which .blend of a zip
+    settings: dict[str, Any]
+    files: tuple[LocalFile, ...]
+
+
+@click.command()
+@click.argument("blend", type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path), metavar="[FILE|FOLDER]...")
+@with_server
+@click.option("--frames", metavar="SPEC", help="Such as 1-100, 1-100x5, 1,5,10-20 or -5-5.  [default: the scene's own]")
+@click.option("--instances", type=click.IntRange(min=1), metavar="N", help="How many instances render at once.")
+@click.option("--name", metavar="NAME", help="Of the job.  [default: the file's]")
+@click.option("--scene", metavar="NAME", help="Which scene.  [default: the one current when the file was saved]")
+@click.option("--camera", metavar="NAME", help="Which camera.  [default: the scene's own]")
+@click.option("--format", "file_format", metavar="FORMAT", help="Blender's name of it, such as PNG or OPEN_EXR.  [default: the file's]")
+@click.option("--resolution", type=click.IntRange(1, 1000), metavar="PCT", help="Percent of the scene's resolution.")
+@click.option("--samples", type=click.IntRange(1, 65536), metavar="N", help="Render samples.")
+@click.option("--main", "main_path", metavar="PATH", help="Which .blend of a zip to render.")
+@click.option("--wait", is_flag=True, help="Wait until the job has ended; exit with 1 if frames are missing.")
+@click.option(
+    "--download", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="Bring the frames here as they arrive; waits."
+)
+@with_json
+def submit(blend: Path, files: tuple[Path, ...], **options: Any) -> None:
+    """Upload BLEND with its files and have it rendered.
+
+    The files keep their places relative to the .blend. BLEND may be a zip of a whole project. Run again after an interruption, the
+    same command goes on with what is left to upload. Prints the job's id and the address of its page.
+
+    Exits with 0 when the job was submitted (with --wait or --download: completed), 1 when it failed, 2 when the command was wrong.
+    """
+    if not (is_blend(blend.name) or is_zip(blend.name)):
+        raise click.UsageError(f"{blend} is no .blend and no .zip")
+    _check_frames(options["frames"])
+    client = make_client(options["server"], options["token"])
+    wanted = Wanted(
+        name=options["name"] or blend.stem,
+        main=blend,
+        main_path=options["main_path"],
+        settings=_settings(options),
+        files=tuple(gather(blend, files)),
+    )
+    job = _submitted(client, wanted)
+    if not options["as_json"]:
+        click.echo(f"{job.id}\n{job.url}")
+    if options["wait"] or options["download"]:
+        job = _ended(client, job, options["download"])
+    if options["as_json"]:
+        click.echo(job.model_dump_json(indent=1))
+    if job.status in {JobStatus.FAILED, JobStatus.CANCELLED}:
+        raise NotRendered("\n".join(end_lines(job, _failed_frames(client, job))))
+
+
+def _check_frames(spec: str | None) -> None:
+    """Refuse a spec that no farm takes before anything is uploaded."""
+    try:
+        parse_frames(spec or "1", max_frames=_MOST_FRAMES)
+    except Rejected as error:
+        raise click.BadParameter(str(error), param_hint="--frames") from error
+
+
+def _settings(options: dict[str, Any]) -> dict[str, Any]:
+    named = {name: options[name] for name in ("frames", "instances", "scene", "camera") if options[name] is not None}
+    output = {"format": options["file_format"], "resolution_pct": options["resolution"], "samples": options["samples"]}
+    given = {name: value for name, value in output.items() if value is not None}
+    return named | ({"output": given} if given else {})
+
+
+def _submitted(client: Client, wanted: Wanted) -> models.Job:
+    unfinished = Unfinished(state_folder(), server=client.server, main=wanted.main, name=wanted.name)
+    job = _draft(client, wanted, unfinished)
+    _upload(client, job, wanted.files, unfinished)
+    _wait_for_checks(client, job)
+    seen = _with_main_file(client, patiently(lambda: client.job(job)), wanted)
+    for line in (*found_lines(seen), *warning_lines(seen)):
+        click.echo(line, err=True)
+    submitted = client.submit_job(job, **wanted.settings)
+    unfinished.forget()
+    return submitted
+
+
+def _draft(client: Client, wanted: Wanted, unfinished: Unfinished) -> str:
+    """The draft that an earlier run began, or a new one."""
+    if unfinished.job:
+        try:
+            seen = client.job(unfinished.job)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+        else:
+            if seen.status is JobStatus.DRAFT:
+                click.echo(f"going on with {seen.id}", err=True)
+                return seen.id
+    job = client.create_job(wanted.name).id
+    unfinished.begin(job)
+    return job
+
+
+def _upload(client: Client, job: str, files: Sequence[LocalFile], unfinished: Unfinished) -> None:
+    left = [file for file in files if not unfinished.has(file)]
+    total = sum(file.bytes for file in left)
+    sent = 0
+    progress = Progress("upload")
+
+    def count(change: int) -> None:
+        # several threads: a lost addition would only misdraw the bar
+        nonlocal sent
+        sent += change
+        progress.show(sent, total, f"{size_text(sent)} of {size_text(total)}")
+
+    def note(file: LocalFile, whole: models.File) -> None:
+        if whole.status is FileStatus.BAD:
+            progress.close()
+            raise NotRendered(f"{file.source}: {whole.problem}")
+        unfinished.add(file)
+
+    try:
+        Uploader(client, job, on_bytes=count).send(left, on_file=note)
+    finally:
+        progress.close()
+
+
+def _wait_for_checks(client: Client, job: str) -> None:
+    """Wait until the farm has unpacked and inspected everything. Errors: NotRendered - a file is bad"""
+    while True:
+        files = patiently(lambda: list(client.files(job)))
+        if bad := [file for file in files if file.status is FileStatus.BAD]:
+            raise NotRendered("\n".join(f"{file.path}: {file.problem}" for file in bad))
+        if not any(file.status is FileStatus.CHECKING for file in files):
+            return
+        time.sleep(_CHECK_EVERY_S)
+
+
+def _with_main_file(client: Client, job: models.Job, wanted: Wanted) -> models.Job:
+    """Make the .blend that the command names the one that is rendered. Errors: NotRendered - the farm can't tell which"""
+    path = wanted.main_path or (wanted.files[0].path if is_blend(wanted.files[0].path) else None)
+    if path and job.main_file != path:
+        return client.change_job(job.id, main_file=path)
+    if job.main_file is None:
+        found = "\n".join(f"  --main {candidate}" for candidate in job.main_candidates)
+        text = f"the project has several .blend files; say which one to render:\n{found}" if found else "there is no .blend in the project"
+        raise NotRendered(text)
+    return job
+
+
+def _ended(client: Client, job: models.Job, folder: Path | None) -> models.Job:
+    frames = FrameFolder(client, job.id, folder) if folder else None
+    try:
+        ended = follow(client, job.id, progress=Progress("render"), frames=frames)
+    except KeyboardInterrupt:
+        click.echo(f"\nthe job goes on without you: {job.url}", err=True)
+        raise
+    if folder and frames:
+        click.echo(f"{frames.files} files in {folder}", err=True)
+    return ended
+
+
+def _failed_frames(client: Client, job: models.Job) -> list[models.Frame]:
+    return [frame for frame in client.frames(job.id) if frame.status is FrameStatus.FAILED]
