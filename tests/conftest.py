@@ -1,0 +1,41 @@
+"""What tests of every folder may ask for: the fakes, and one real store for the whole run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from supervisor.cloud.local.seaweedfs import SeaweedFS
+from supervisor.cloud.s3 import S3ObjectStore
+from supervisor.cloud.s3_uploads import S3Uploads
+
+from .fakes import FakeCloud
+
+BUCKET = "kiln"
+
+
+@pytest.fixture
+def fake_cloud() -> FakeCloud:
+    """A cloud in memory; `fake_cloud.ports` is what code takes."""
+    return FakeCloud()
+
+
+@pytest.fixture(scope="session")
+def weed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
+    """A running SeaweedFS, shared by the whole run: use keys under a job id of your own."""
+    store = SeaweedFS(tmp_path_factory.mktemp("weed"), bucket=BUCKET)
+    store.start()
+    yield store
+    store.stop()
+
+
+@pytest.fixture(scope="session")
+def object_store(weed: SeaweedFS) -> S3ObjectStore:
+    """The farm's view of the running store."""
+    return S3ObjectStore(weed.connect(), BUCKET, is_full=weed.is_full)
+
+
+@pytest.fixture(scope="session")
+def uploads(weed: SeaweedFS) -> S3Uploads:
+    return S3Uploads(weed.connect(), BUCKET, connect=weed.connect, is_full=weed.is_full)

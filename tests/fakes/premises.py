@@ -1,0 +1,42 @@
+"""A place in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from supervisor.cloud.ports import BlenderFound, Check
+
+from .trouble import Trouble
+
+
+class FakePremises(Trouble):
+    """`Premises` in memory; every answer is an attribute."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blenders_found: list[BlenderFound] = [BlenderFound(version="4.5.15", where="blender")]
+        self.free: int | None = 100 << 30
+        self.checks_made: list[Check] = [Check(name="store", is_ok=True, text="answers")]
+        self.strays: dict[str, str] = {}  #: id -> job that owns it
+
+    def blenders(self) -> Sequence[BlenderFound]:
+        self._meet_trouble("blenders")
+        return list(self.blenders_found)
+
+    def free_bytes(self) -> int | None:
+        self._meet_trouble("free_bytes")
+        return self.free
+
+    def checks(self) -> Sequence[Check]:
+        self._meet_trouble("checks")
+        return list(self.checks_made)
+
+    def orphans(self, known_jobs: frozenset[str]) -> Mapping[str, str]:
+        self._meet_trouble("orphans")
+        return {id: f"something of the unknown job {job}" for id, job in self.strays.items() if job not in known_jobs}
+
+    def remove_orphans(self, known_jobs: frozenset[str]) -> Mapping[str, str]:
+        self._meet_trouble("remove_orphans")
+        removed = self.orphans(known_jobs)
+        self.strays = {id: job for id, job in self.strays.items() if id not in removed}
+        return removed

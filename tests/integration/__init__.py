@@ -1,0 +1,1 @@
+"""Whole paths through the real local cloud: processes on this machine."""

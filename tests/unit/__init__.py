@@ -1,0 +1,1 @@
+"""Rules, steps, commands: fakes and SQLite in a temporary file; no network."""
