@@ -216,7 +216,11 @@ def _through(through_app: bool) -> dict[str, str]:
 
 
 def _short(error: Exception) -> str:
-    return str(getattr(error, "reason", None) or error).rpartition(">: ")[2]
+    """The part of an error that a person can use: “Connection refused”, not the names of classes around it."""
+    cause = error.__cause__
+    if isinstance(cause, OSError) and cause.strerror:
+        return cause.strerror
+    return str(cause or error)
 
 
 def _decoded(answer: type[_T], data: bytes) -> _T:

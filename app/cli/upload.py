@@ -70,9 +70,10 @@ class Uploader:
 
     def _send_large(self, pool: ThreadPoolExecutor, file: LocalFile) -> models.File:
         new = models.NewFile(path=file.path, bytes=file.bytes, modified_ms=file.modified_ms)
-        plan = self._patiently(lambda: self._client.begin_file(self._job, new, through_app=self._through_app))
         waits = iter(self._waits_s)
         while True:
+            # begins it, or goes on with it: then with what is received and fresh addresses for the rest
+            plan = self._patiently(lambda: self._client.begin_file(self._job, new, through_app=self._through_app))
             etags = {part.number: part.etag for part in plan.received}
             self._on_bytes(sum(_part_bytes(file, plan, number) for number in etags))
             failure = self._send_parts(pool, file, plan, etags) or self._complete(file, plan, etags)
@@ -85,7 +86,6 @@ class Uploader:
                 raise failure
             self._sleep(wait_s)
             self._on_bytes(-sum(_part_bytes(file, plan, number) for number in etags))
-            plan = self._patiently(partial(self._client.resume_file, self._job, plan.id, through_app=self._through_app))
 
     def _complete(self, file: LocalFile, plan: models.UploadPlan, etags: dict[int, str]) -> models.File | ApiError:
         """Returns: the file, or the refusal after which the upload can go on: a part is not as the store has it."""
