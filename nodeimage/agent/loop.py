@@ -1,0 +1,318 @@
+"""The node's course of work: read the order, claim, render, deliver; and when to end."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from nodeimage.protocol import Action, Claim, Heartbeat, JournalEntry, NodeConfig, NodeState, Order, Unreadable
+
+from . import AGENT_VERSION
+from .blender import Blender
+from .claims import Claims, attempt_of
+from .delivery import Outbox
+from .farewell import Farewell
+from .heartbeat import Heart
+from .held import HeldClaims
+from .orders import Orders
+from .ports import Store, StoreError
+from .rendering import Attempt, Renderer, Result
+from .reports import attempt_entry, opened_entry, undelivered
+
+log = logging.getLogger(__name__)
+
+#: Pauses after a file that can't be opened, so that a bad file does not spin.
+FIRST_BACK_OFF_S, LONGEST_BACK_OFF_S = 1.0, 30.0
+#: Room that a node's disk must have before it takes a frame.
+LEAST_FREE_BYTES = 256 * 2**20
+
+
+class Stopped(BaseException):
+    """The agent is to end at once. A BaseException, because a signal may raise it anywhere."""
+
+
+class Finished(Exception):
+    """There is a reason to end in good order; the message says which."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What the agent needs of the machine."""
+
+    start_blender: Callable[[int], Blender]  #: called with a number that grows
+    first_blender: Blender | None  #: one already on its way: it starts while the agent does
+    stop: threading.Event  #: once set, from any thread, the agent ends at once
+    now_ms: Callable[[], int]  #: UTC
+    free_bytes: Callable[[Path], int]  #: room on a folder's disk
+
+
+class Agent:
+    """One node at work on one job."""
+
+    def __init__(self, config: NodeConfig, store: Store, around: Surroundings) -> None:
+        self._config = config
+        self._store = store
+        self._around = around
+        self._home = Path(config.home)
+        self._started_at = self._idle_since = time.monotonic()
+        self._attempt_began_at: float | None = None
+        self._back_off_s = FIRST_BACK_OFF_S
+        self._told_opened: JournalEntry | None = None
+        shutil.rmtree(self._home / "rendering", ignore_errors=True)
+        names = {"job": config.job, "node": config.node}
+        now_ms = around.now_ms
+        self._orders = Orders(store, config.job)
+        self._held = HeldClaims(self._home)
+        self._claims = Claims(store, self._held, now_ms=now_ms, **names)
+        self._outbox = Outbox(store, job=config.job, home=self._home, now_ms=now_ms, changed=self._tell_outbox)
+        self._renderer = Renderer(around.start_blender, look=self._look, progress=self._tell_progress, first=around.first_blender)
+        first_beat = Heartbeat(
+            node=config.node, job=config.job, beat=0, at_ms=now_ms(), state=NodeState.STARTING, agent_version=AGENT_VERSION
+        )
+        self._heart = Heart(store, first_beat, every_s=config.heartbeat_s, now_ms=now_ms, each_beat=self._each_beat)
+        self._farewell = Farewell(
+            store, **names, claims=self._claims, held=self._held, outbox=self._outbox, heart=self._heart, now_ms=now_ms
+        )
+
+    def run(self) -> str:
+        """Work until there is a reason to end. Returns: the reason"""
+        self._outbox.start()
+        self._heart.start()
+        try:
+            try:
+                self._farewell.give_back_from_last_life()
+                self._work()
+            except Finished as reason:
+                self._deliver_the_rest()
+                self._renderer.end()
+                self._farewell.leave()
+                return str(reason)
+        except Stopped as stopped:
+            self._around.stop.set()
+            self._renderer.kill()
+            self._farewell.leave_at_once(str(stopped))
+            return str(stopped)
+        raise AssertionError("work ends by a reason")
+
+    # The course of work
+
+    def _work(self) -> None:
+        attempt: Attempt | None = None
+        while True:
+            self._look()
+            if attempt is None:
+                attempt = self._next_attempt()
+            elif self._is_ready(attempt):
+                attempt = self._render(attempt)
+            else:
+                attempt = None
+
+    def _next_attempt(self) -> Attempt | None:
+        """Do what the order says until there is a frame to render. Returns: None if things must be looked at again"""
+        order = self._read_order()
+        if order is None or order.action is Action.DRAIN:
+            self._wait_without_work(order)
+            return None
+        failed = self._open(order)
+        if not self._has_room():
+            self._wait_for_room()
+        elif (claim := self._claim(order)) is None:
+            self._wait_without_work(order)
+        elif failed is not None:
+            self._give_up_opening(claim, None, failed)
+        else:
+            return self._attempt(claim, order)
+        return None
+
+    def _render(self, attempt: Attempt) -> Attempt | None:
+        """Render a frame, claiming the next one while this one is checked. Returns: the next one, if there is one already"""
+        claim = attempt.claim
+        self._attempt_began_at = time.monotonic()
+        self._heart.tell(state=NodeState.RENDERING, frame=claim.frame, attempt=claim.attempt, elapsed_s=0.0, phase="", sample=None)
+        self._renderer.ask(attempt)
+        is_saved = self._renderer.wait_until_saved(attempt)
+        following = self._following(claim.frame) if is_saved else None
+        result = self._renderer.wait_for_result()
+        self._back_off_s = FIRST_BACK_OFF_S
+        self._hand_over(claim, attempt, result)
+        return following
+
+    def _following(self, current: int) -> Attempt | None:
+        """Claim the next frame and hand it to Blender at once, if all is well. If it is not, `_next_attempt` will see to it."""
+        try:
+            order = self._orders.read()
+            if order is None or order.action is not Action.RENDER or not self._has_room():
+                return None
+            claim = self._claims.next(order, busy=[current, *self._outbox.frames()])
+        except (StoreError, Unreadable, OSError):
+            return None
+        if claim is None:
+            return None
+        following = self._attempt(claim, order)
+        if self._renderer.suits(following):
+            self._renderer.ask(following)
+        return following
+
+    def _read_order(self) -> Order | None:
+        """Read the order. Returns: None while there is none to be had. Errors: Stopped, Finished"""
+        try:
+            order = self._orders.read()
+        except StoreError as error:
+            self._heart.tell(problem=str(error))
+            return None
+        except Unreadable as error:
+            raise Finished(f"this agent can't read the farm's order: {error}") from error
+        self._heart.tell(problem=self._outbox.problem)
+        if order is not None and order.action is Action.STOP:
+            raise Stopped("the farm says stop")
+        return order
+
+    def _claim(self, order: Order) -> Claim | None:
+        """Claim the next frame. Returns: None if there is none to be had at present"""
+        opened = self._renderer.opened
+        if opened is not None and opened.is_unbaked and not order.ordered:
+            return None  # the farm will order it anew, for one node, when it has read the findings
+        try:
+            return self._claims.next(order, busy=self._outbox.frames())
+        except (StoreError, OSError) as error:
+            self._heart.tell(problem=str(error))
+            return None
+
+    def _attempt(self, claim: Claim, order: Order) -> Attempt:
+        wanted = attempt_of(order, claim.frame)
+        return Attempt(
+            claim=claim,
+            settings=replace(order.settings, persistent_data=order.settings.persistent_data and wanted.persistent_data),
+            needs_fresh_process=not wanted.persistent_data,
+            in_order=order.ordered,
+            folder=self._home / "rendering" / f"{claim.frame}-{claim.attempt}",
+        )
+
+    # Blender and its file
+
+    def _open(self, order: Order) -> Result | None:
+        """Have the job's file open; whether with persistent data, the attempt decides. Returns: how it failed, or None"""
+        if self._renderer.has_open(order.settings):
+            return None
+        self._heart.tell(state=NodeState.OPENING, frame=None, phase="", sample=None)
+        failed = self._renderer.open(order.settings)
+        self._idle_since = time.monotonic()
+        if failed is None:
+            self._tell_opened()
+        return failed
+
+    def _is_ready(self, attempt: Attempt) -> bool:
+        """Make Blender ready for an attempt. Returns: False if it can't be; the attempt has failed then"""
+        if self._renderer.suits(attempt):
+            return True
+        failed = self._renderer.open(attempt.settings)
+        if failed is not None:
+            self._give_up_opening(attempt.claim, attempt, failed)
+        return failed is None
+
+    def _give_up_opening(self, claim: Claim, attempt: Attempt | None, failed: Result) -> None:
+        """Let the frame's attempt fail, so that a bad file ends after its attempts; then pause, so that it does not spin."""
+        self._hand_over(claim, attempt, failed)
+        self._around.stop.wait(self._back_off_s)
+        self._back_off_s = min(2 * self._back_off_s, LONGEST_BACK_OFF_S)
+
+    def _tell_opened(self) -> None:
+        """Journal what Blender found in the file, unless that was said before."""
+        opened, blender = self._renderer.opened, self._renderer.blender
+        assert opened is not None, "the file was opened just now"
+        assert blender is not None, "the file was opened just now"
+        entry = opened_entry(self._config.node, opened, at_ms=self._around.now_ms(), peak_memory_bytes=blender.peak_memory_bytes)
+        self._heart.tell(blender_version=opened.version, device=opened.device)
+        if self._told_opened is None or self._told_opened.findings != entry.findings:
+            self._told_opened = entry
+            self._add_to_outbox(entry)
+
+    # What comes of an attempt
+
+    def _hand_over(self, claim: Claim, attempt: Attempt | None, result: Result) -> None:
+        """Put the outcome of a claim into the outbox."""
+        self._idle_since = time.monotonic()
+        self._attempt_began_at = None
+        entry = attempt_entry(claim, result, attempt=attempt, opened=self._renderer.opened, at_ms=self._around.now_ms())
+        folder = attempt.folder if attempt is not None else None
+        if folder is not None and result.failure is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+        self._add_to_outbox(entry, folder, log_text=result.log_text)
+        self._held.forget(claim.frame)
+        log.info(
+            "attempt ended", extra={"frame": claim.frame, "attempt": claim.attempt, "outcome": str(entry.outcome), "why": entry.message}
+        )
+
+    def _add_to_outbox(self, entry: JournalEntry, folder: Path | None = None, *, log_text: bytes = b"") -> None:
+        try:
+            self._outbox.add(entry, folder, log_text=log_text)
+        except OSError as error:
+            log.warning("no room for the outbox", extra={"frame": entry.frame, "why": str(error)})
+            if folder is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+            self._outbox.add_without_files(undelivered(entry, f"the node has no room to keep the frame until it is delivered: {error}"))
+
+    # Waiting
+
+    def _has_room(self) -> bool:
+        """Say whether this node may take another frame: few wait for delivery, and its disk has room."""
+        if self._around.free_bytes(self._home) < LEAST_FREE_BYTES:
+            self._heart.tell(problem=f"The node's disk has less than {LEAST_FREE_BYTES // 2**20} MiB left: make room at {self._home}.")
+            return False
+        return self._outbox.has_room()
+
+    def _wait_for_room(self) -> None:
+        self._idle_since = time.monotonic()
+        self._heart.tell(state=NodeState.DELIVERING, frame=None, phase="", sample=None)
+        self._outbox.wait_for_change(self._config.poll_s)
+
+    def _wait_without_work(self, order: Order | None) -> None:
+        """Wait a moment with nothing to render. Errors: Finished - for too long, or the farm wants no more"""
+        if self._outbox.frames():
+            self._wait_for_room()
+            return
+        if order is not None and order.action is Action.DRAIN:
+            raise Finished("the farm wants no more frames of this node")
+        if time.monotonic() - self._idle_since > self._config.idle_s:
+            raise Finished(f"there was nothing to do for {self._config.idle_s:.0f} s")
+        self._heart.tell(state=NodeState.IDLE, frame=None, phase="", sample=None)
+        self._around.stop.wait(self._config.poll_s)
+
+    def _look(self) -> None:
+        """End the agent where something says so. Errors: Stopped"""
+        if self._around.stop.is_set():
+            raise Stopped("the node was told to stop")
+        if time.monotonic() - self._started_at > self._config.max_life_s:
+            raise Stopped(f"the node has lived for {self._config.max_life_s:.0f} s, as long as it may")
+        if self._store.silent_s() > self._config.unreachable_s:
+            raise Stopped(f"the store has not answered for {self._config.unreachable_s:.0f} s")
+
+    def _deliver_the_rest(self) -> None:
+        while not self._outbox.wait_until_empty(1.0):
+            self._look()
+
+    # What the heartbeat says
+
+    def _tell_progress(self, fields: Mapping[str, Any]) -> None:
+        self._heart.tell(phase=fields["phase"], sample=fields.get("sample"), samples=fields.get("samples"))
+
+    def _tell_outbox(self, outbox: Outbox) -> None:
+        self._heart.tell(uploading=outbox.frames(), finished=outbox.delivered, problem=outbox.problem)
+
+    def _each_beat(self) -> None:
+        """Bring what a beat says up to date, and see whether the farm says stop: a frame may take hours."""
+        began_at, blender = self._attempt_began_at, self._renderer.blender
+        elapsed_s = round(time.monotonic() - began_at, 1) if began_at is not None else 0.0
+        try:
+            self._heart.tell(elapsed_s=elapsed_s, log_tail=blender.log.tail() if blender is not None else ())
+            order = self._orders.read()
+        except (StoreError, Unreadable, OSError):
+            return
+        if order is not None and order.action is Action.STOP:
+            self._around.stop.set()
