@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from enum import StrEnum
 
 from nodeimage.protocol import runs_of
@@ -17,6 +18,24 @@ class FrameStatus(StrEnum):
     RENDERING = "rendering"  #: a node's heartbeat says that it renders or delivers it
     RECEIVED = "received"  #: all its outputs are in the bucket, checked
     FAILED = "failed"  #: it used up its attempts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameCounts:
+    """How many frames of a job stand where."""
+
+    total: int
+    received: int
+    rendering: int
+    failed: int
+
+    @property
+    def queued(self) -> int:
+        return self.total - self.received - self.rendering - self.failed
+
+    @property
+    def unended(self) -> int:
+        return self.total - self.received - self.failed
 
 
 #: Blender's own limits of a frame number (MINAFRAME, MAXFRAME in DNA_scene_types.h).

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection as Connection  # callers name the type; SQLAlchemy itself stays in this folder
+from sqlalchemy import Engine, create_engine, event
 
 _BUSY_TIMEOUT_MS = 10_000
 

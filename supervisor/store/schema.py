@@ -135,6 +135,7 @@ files = Table(
     Column("problem", Text, nullable=False, default=""),
     Column("key", String, nullable=False),
     Column("upload_id", String),
+    Column("zip_id", String),  # of what comes out of a zip: that file's id, until all of it is unpacked
     Column("part_bytes", Integer, nullable=False, default=0),
     Column("inspection", JSON),  # Inspection, of .blend files
     Column("created_at", Utc, nullable=False),
@@ -158,9 +159,12 @@ frames = Table(
     Column("has_preview", Boolean, nullable=False, default=False),
     Column("logged_attempt", Integer, nullable=False, default=0),  # newest attempt whose log is in the bucket; 0: none
     Column("reason", Text, nullable=False, default=""),  # of the last failure
+    Column("failures", Integer, nullable=False, default=0),  # attempts that count, since the job was last submitted
+    Column("frees_claim", Boolean, nullable=False, default=False),  # True: the claim in the bucket is an earlier attempt's and must go
     Column("began_at", Utc),
-    Column("received_at", Utc),
+    Column("received_at", Utc),  # by our clock
     Index("frames_by_status", "job_id", "status"),
+    Index("frames_by_attempt", "job_id", "attempt"),
 )
 
 attempts = Table(
@@ -175,8 +179,10 @@ attempts = Table(
     Column("failure", String),
     Column("message", Text, nullable=False, default=""),
     Column("render_s", Float, nullable=False, default=0.0),
-    Column("at", Utc, nullable=False),
+    Column("at", Utc, nullable=False),  # by the node's clock
+    Column("taken_in_at", Utc, nullable=False),  # by ours
     Index("attempts_by_frame", "job_id", "frame"),
+    Index("attempts_by_node", "job_id", "node"),
 )
 
 launches = Table(
@@ -208,6 +214,10 @@ instances = Table(
     Column("beat_etag", String, nullable=False, default=""),
     Column("beat_at", Utc),  # when we saw it change, by our clock
     Column("heartbeat", JSON),  # the Heartbeat itself
+    Column("claims_freed", Boolean, nullable=False, default=False),  # True: its node is gone and the frames that it held are queued again
+    Column(
+        "is_disregarded", Boolean, nullable=False, default=False
+    ),  # True: it rendered an ordered job out of order: its frames don't count
 )
 
 downloads = Table(
@@ -223,4 +233,23 @@ downloads = Table(
     Column("total_bytes", Integer, nullable=False, default=0),
     Column("created_at", Utc, nullable=False),
     Column("ready_at", Utc),
+)
+
+#: Deleted jobs that still have something in the bucket or on the disk; a row goes when all of it is gone.
+deletions = Table(
+    "deletions",
+    metadata,
+    Column("job_id", String, primary_key=True),  # no foreign key: the job's row is gone already
+    Column("uploads", JSON, nullable=False, default=list),  # [[key, upload id], …] to abort
+    Column("downloads", JSON, nullable=False, default=list),  # [[id, name], …] whose zips go
+    Column("at", Utc, nullable=False),
+)
+
+#: What is true of the farm as a whole, by name.
+farm_facts = Table(
+    "farm_facts",
+    metadata,
+    Column("name", String, primary_key=True),  # removed_versions: of the jobs that are gone | tick: the last good one
+    Column("number", Integer, nullable=False, default=0),
+    Column("at", Utc),
 )

@@ -1,32 +1,19 @@
-"""What the farm shows: read models for pages and the API. Each function is one read; nothing here changes anything."""
+"""Read models: what pages and the API are shown. Plain values; nothing here reads or changes anything."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import BinaryIO, Literal
 
-from .domain.download import DownloadStatus
-from .domain.file import FileStatus
-from .domain.frame import FrameStatus
-from .domain.instance import InstanceStatus, Market
-from .domain.job import JobStatus
-from .domain.scene import DependencyFound, Inspection, SceneInfo
-from .domain.settings import JobSettings
-from .farm import Farm
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FrameCounts:
-    total: int
-    received: int
-    rendering: int
-    failed: int
-
-    @property
-    def queued(self) -> int:
-        return self.total - self.received - self.rendering - self.failed
+from supervisor.domain.download import DownloadStatus
+from supervisor.domain.file import FileStatus
+from supervisor.domain.frame import FrameCounts, FrameStatus
+from supervisor.domain.instance import InstanceStatus, Market
+from supervisor.domain.job import JobStatus
+from supervisor.domain.problem import Problem
+from supervisor.domain.scene import DependencyFound, Inspection, SceneInfo
+from supervisor.domain.settings import JobSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,18 +34,6 @@ class JobSummary:
     eta_s: float | None  #: seconds until completed, from measured frame times; None: not known
     cover_frame: int | None  #: a received frame with a preview, the newest; None: none yet
     version: int  #: grows with every change
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
-    """Something a person should know about a job."""
-
-    code: str
-    about: str
-    severity: Literal["info", "warning", "error"]
-    text: str
-    remedy: str
-    since: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,14 +136,6 @@ class InstanceView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EventView:
-    at: datetime
-    from_status: JobStatus | None
-    to_status: JobStatus | None
-    text: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class DownloadView:
     """A zip of a job's frames."""
 
@@ -189,73 +156,3 @@ class Health:
     is_alive: bool  #: the last good tick is recent
     last_tick_s: float | None  #: seconds since the last good tick; None: none yet
     provider: str
-
-
-def job_list(farm: Farm, *, after: str | None = None, limit: int = 100) -> list[JobSummary]:
-    """Jobs, newest first, following job `after`."""
-    raise NotImplementedError
-
-
-def jobs_version(farm: Farm) -> int:
-    """A number that changes whenever any job does."""
-    raise NotImplementedError
-
-
-def job_summary(farm: Farm, job: str) -> JobSummary:
-    """Errors: NotFound"""
-    raise NotImplementedError
-
-
-def job_detail(farm: Farm, job: str) -> JobDetail:
-    """Errors: NotFound"""
-    raise NotImplementedError
-
-
-def job_files(farm: Farm, job: str, *, after: str = "", limit: int = 1000) -> list[FileView]:
-    """A job's files by path, following path `after`. Errors: NotFound"""
-    raise NotImplementedError
-
-
-def job_frames(farm: Farm, job: str, *, after: int | None = None, limit: int = 1000) -> list[FrameView]:
-    """A job's frames by number, following frame `after`. Errors: NotFound"""
-    raise NotImplementedError
-
-
-def job_frame_marks(farm: Farm, job: str) -> list[FrameMark]:
-    """All frames of a job in brief, by number: one light read of four columns. Empty for a job that is not there."""
-    raise NotImplementedError
-
-
-def job_frame(farm: Farm, job: str, number: int) -> FrameView:
-    """Errors: NotFound"""
-    raise NotImplementedError
-
-
-def frame_log(farm: Farm, job: str, number: int, *, attempt: int | None = None) -> str:
-    """Blender's log of a frame's newest (or that) attempt; of a frame being rendered, the last lines so far. Errors: NotFound"""
-    raise NotImplementedError
-
-
-def frame_preview(farm: Farm, job: str, number: int) -> bytes:
-    """A WebP picture. Errors: NotFound"""
-    raise NotImplementedError
-
-
-def open_output(farm: Farm, job: str, number: int, name: str, *, first_byte: int = 0) -> tuple[BinaryIO, int]:
-    """An output as a stream from a byte on, with its whole size. The caller closes it. Errors: NotFound"""
-    raise NotImplementedError
-
-
-def job_instances(farm: Farm, job: str) -> list[InstanceView]:
-    """A job's instances, running ones first, then by launch. Errors: NotFound"""
-    raise NotImplementedError
-
-
-def job_events(farm: Farm, job: str, *, limit: int = 200) -> list[EventView]:
-    """What happened to a job, newest first. Errors: NotFound"""
-    raise NotImplementedError
-
-
-def health(farm: Farm) -> Health:
-    """Whether the supervisor works."""
-    raise NotImplementedError

@@ -1,0 +1,79 @@
+"""Submitting a job: every check that its files and settings must pass, then its frames, in one transaction."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import PurePosixPath
+
+from supervisor.domain.dependencies import resolve_dependencies
+from supervisor.domain.errors import Conflict
+from supervisor.domain.frame import format_frames
+from supervisor.domain.job import JobStatus
+from supervisor.domain.problem import Problem
+from supervisor.domain.scene import DependencyFound, FoundAs
+from supervisor.domain.settings import JobSettings
+from supervisor.domain.submission import chosen_frames, chosen_scene
+from supervisor.farm import Farm
+from supervisor.readiness import blenders_of, check_files, check_main_file, limits_of, main_file
+from supervisor.room import check_room
+from supervisor.store import events, frames, inventory
+from supervisor.store import jobs as store
+from supervisor.store.database import Connection
+from supervisor.store.jobs import Job
+
+#: Problems that a new submission looks for anew.
+FOUND_IN_RENDERING = ("frame_failed", "node_lost", "no_capacity", "disk_full", "launch_failed", "lost_output")
+
+
+def submit(farm: Farm, job: Job, settings: JobSettings) -> None:
+    """Check a draft, queue its frames, and move it to SUBMITTED.
+
+    Errors:  Rejected, Conflict, OutOfSpace
+    """
+    blenders = blenders_of(farm)
+    with farm.db.read() as connection:
+        length = inventory.inventory(connection, job.id).bytes
+    check_room(farm, length, what="the copy of this job's files that is rendered")
+    with farm.db.write() as connection:
+        check_files(inventory.inventory(connection, job.id))
+        main = main_file(connection, job.id)
+        inspection = check_main_file(main, settings, limits_of(farm), blenders=blenders)
+        numbers = chosen_frames(settings, chosen_scene(settings, inspection), max_frames=farm.config.render.max_frames)
+        said = f"submitted: frames {shortened(format_frames(numbers))} on {_instances(settings.instances)}"
+        if not store.move(connection, job, JobStatus.SUBMITTED, because=said, at=farm.now()):
+            raise Conflict("this job was submitted or changed by somebody else meanwhile; look at it again")
+        frames.add_frames(connection, job.id, numbers)
+        named = job.name or PurePosixPath(main.path).stem
+        store.change_job(connection, job.id, name=named, main_file_id=main.id, frame_total=len(numbers))
+        store.change_settings(connection, job.id, settings)
+        _warn_of_missing(connection, job.id, resolve_dependencies(main.path, inventory.usable_files(connection, job.id)), at=farm.now())
+
+
+def _warn_of_missing(connection: Connection, job: str, found: tuple[DependencyFound, ...], *, at: datetime) -> None:
+    """Keep a warning for each file that the job lacks: it will render pink, or not at all, but that is for a person to judge."""
+    for lacking in found:
+        if lacking.found is not FoundAs.PRESENT:
+            events.put_problem(connection, job, missing_file(lacking, at=at))
+
+
+def missing_file(lacking: DependencyFound, *, at: datetime) -> Problem:
+    """The warning about a file that the job lacks."""
+    text, remedy = {
+        FoundAs.MISSING: ("is not among the job's files", "Upload it in its place beside the .blend, or pack it into the .blend."),
+        FoundAs.ELSEWHERE: (f"is among the job's files in another place (“{lacking.at}”)", "Upload it where the .blend looks for it."),
+        FoundAs.ABSOLUTE: (
+            "is a place on the artist's machine, which no node has",
+            "In Blender: File, External Data, Make Paths Relative; then upload the file too.",
+        ),
+    }[lacking.found]
+    path = lacking.dependency.path
+    said = f"“{path}”, which “{lacking.in_file}” uses, {text}: what depends on it renders pink or empty"
+    return Problem(code="missing_file", about=path, severity="warning", text=said, remedy=remedy, since=at)
+
+
+def _instances(count: int) -> str:
+    return "one instance" if count == 1 else f"{count} instances"
+
+
+def shortened(text: str) -> str:
+    return text if len(text) <= 80 else text[:80] + "…"

@@ -1,0 +1,42 @@
+"""What the farm shows: read models for pages and the API. Each function is one read; nothing here changes anything."""
+
+from __future__ import annotations
+
+from supervisor.domain.frame import FrameCounts
+from supervisor.domain.problem import Problem
+from supervisor.store.events import Event as EventView
+
+from .detail import job_detail, job_files
+from .frames import frame_log, frame_preview, job_frame, job_frame_marks, job_frames, open_output
+from .instances import job_instances
+from .jobs import health, job_events, job_list, job_summary, jobs_version
+from .models import DownloadView, FileView, FrameMark, FrameView, Health, InstanceView, JobDetail, JobSummary, OutputView
+
+__all__ = [
+    "DownloadView",
+    "EventView",
+    "FileView",
+    "FrameCounts",
+    "FrameMark",
+    "FrameView",
+    "Health",
+    "InstanceView",
+    "JobDetail",
+    "JobSummary",
+    "OutputView",
+    "Problem",
+    "frame_log",
+    "frame_preview",
+    "health",
+    "job_detail",
+    "job_events",
+    "job_files",
+    "job_frame",
+    "job_frame_marks",
+    "job_frames",
+    "job_instances",
+    "job_list",
+    "job_summary",
+    "jobs_version",
+    "open_output",
+]

@@ -1,0 +1,94 @@
+"""One job with everything that its page and the API show, and its files."""
+
+from __future__ import annotations
+
+from supervisor.domain import eta
+from supervisor.domain.cost import cost_usd
+from supervisor.domain.dependencies import resolve_dependencies
+from supervisor.domain.errors import CommandError
+from supervisor.domain.frame import format_frames
+from supervisor.domain.job import JobStatus, can_cancel, can_delete, can_pause, can_resume, can_retry
+from supervisor.domain.submission import chosen_frames, chosen_scene
+from supervisor.farm import Farm
+from supervisor.readiness import blenders_of, blockers, limits_of
+from supervisor.store import events, files, frames, instances, inventory
+from supervisor.store.database import Connection
+from supervisor.store.files import FileRow
+from supervisor.store.jobs import Job
+
+from .jobs import found_job, summaries
+from .models import FileView, JobDetail
+
+
+def job_detail(farm: Farm, job: str) -> JobDetail:
+    """Errors: NotFound"""
+    blenders = blenders_of(farm)
+    with farm.db.read() as connection:
+        found = found_job(connection, job)
+        main = _main_file(connection, found)
+        inspection = main.inspection if main else None
+        stock = inventory.inventory(connection, job)
+        is_draft = found.status is JobStatus.DRAFT
+        rented = instances.instances_of(connection, job)
+        return JobDetail(
+            summary=summaries(connection, [found])[0],
+            settings=found.settings,
+            frames_spec=_frames_spec(farm, connection, found, main),
+            main_file=file_view(main, main_id=main.id) if main else None,
+            main_candidates=tuple(file_view(blend, main_id=main.id if main else None) for blend in files.blends_of(connection, job)),
+            scene=inspection.scene(found.settings.scene) if inspection else None,
+            dependencies=resolve_dependencies(main.path, inventory.usable_files(connection, job)) if main else (),
+            file_count=stock.count,
+            file_bytes=stock.bytes,
+            uploading=stock.uploading,
+            problems=tuple(events.problems_of(connection, job)),
+            blockers=blockers(connection, job, found.settings, limits_of(farm), blenders=blenders) if is_draft else (),
+            cost_usd=cost_usd(((one.price_usd_per_h, one.launched_at, one.ended_at) for one in rented), now=farm.now()),
+            blender_version=found.blender_version,
+            seconds_per_frame=eta.seconds_per_frame(frames.newest_render_times(connection, job, limit=eta.MEASURED_FRAMES)),
+            can_pause=can_pause(found.status),
+            can_resume=can_resume(found.status),
+            can_cancel=can_cancel(found.status) or found.then is JobStatus.PAUSED,
+            can_retry=can_retry(found.status),
+            can_delete=can_delete(found.status),
+        )
+
+
+def job_files(farm: Farm, job: str, *, after: str = "", limit: int = 1000) -> list[FileView]:
+    """A job's files by path, following path `after`. Errors: NotFound"""
+    with farm.db.read() as connection:
+        found_job(connection, job)
+        main = files.main_file_id(connection, job)
+        return [file_view(file, main_id=main) for file in files.files_of(connection, job, after=after, limit=limit)]
+
+
+def file_view(file: FileRow, *, main_id: str | None) -> FileView:
+    """A file as pages and the API show it."""
+    return FileView(
+        id=file.id,
+        job=file.job,
+        path=file.path,
+        bytes=file.bytes,
+        status=file.status,
+        problem=file.problem,
+        is_main=file.id == main_id,
+        inspection=file.inspection,
+    )
+
+
+def _main_file(connection: Connection, job: Job) -> FileRow | None:
+    main = files.main_file_id(connection, job.id)
+    return files.file_by_id(connection, main, job=job.id) if main else None
+
+
+def _frames_spec(farm: Farm, connection: Connection, job: Job, main: FileRow | None) -> str:
+    """What is rendered; of a draft, what would be."""
+    if job.status is not JobStatus.DRAFT:
+        return format_frames(frames.numbers(connection, job.id))
+    if main is None or main.inspection is None:
+        return job.settings.frames or ""
+    try:
+        chosen = chosen_frames(job.settings, chosen_scene(job.settings, main.inspection), max_frames=farm.config.render.max_frames)
+    except CommandError:
+        return job.settings.frames or ""
+    return format_frames(chosen)

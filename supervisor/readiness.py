@@ -1,0 +1,80 @@
+"""Whether a draft can be submitted: its files, its main .blend, its settings. Read by the command and by the page."""
+
+from __future__ import annotations
+
+from supervisor.domain.errors import Rejected
+from supervisor.domain.scene import Inspection
+from supervisor.domain.settings import JobSettings
+from supervisor.domain.submission import Limits, check_blender, check_settings
+from supervisor.farm import Farm
+from supervisor.store import files, inventory
+from supervisor.store.database import Connection
+from supervisor.store.files import FileRow
+
+
+def limits_of(farm: Farm) -> Limits:
+    render = farm.config.render
+    return Limits(max_frames=render.max_frames, max_instances=render.max_instances, rents=farm.config.cloud.provider != "local")
+
+
+def check_files(found: inventory.Inventory) -> None:
+    """Errors: Rejected - field `files`: there are none, or some are not usable (yet)"""
+    if not found.count:
+        raise Rejected("this job has no files; upload a .blend", field="files")
+    if found.uploading:
+        raise Rejected(f"{_files(found.uploading)} still being uploaded; wait for the rest, or remove what you don't need", field="files")
+    if found.checking:
+        raise Rejected(f"{_files(found.checking)} still being checked; try again in a moment", field="files")
+    for path, problem in found.bad:
+        raise Rejected(f"“{path}” can't be used: {problem}", field="files")
+
+
+def _files(count: int) -> str:
+    return "one file is" if count == 1 else f"{count} files are"
+
+
+def main_file(connection: Connection, job: str) -> FileRow:
+    """The .blend that is rendered. Errors: Rejected - field `main_file`: there is none, or a person must choose"""
+    chosen = files.main_file_id(connection, job)
+    found = files.file_by_id(connection, chosen, job=job) if chosen else None
+    if found:
+        return found
+    candidates = files.blends_of(connection, job)
+    if not candidates:
+        raise Rejected("this job has no .blend; upload one", field="main_file")
+    names = ", ".join(f"“{file.path}”" for file in candidates[:8])
+    raise Rejected(f"this job has {len(candidates)} .blend files ({names}); choose the one to render", field="main_file")
+
+
+def inspected(file: FileRow) -> Inspection:
+    """Errors: Rejected - field `main_file`: it was not (or could not be) inspected"""
+    if file.inspection is None:
+        raise Rejected(f"“{file.path}” could not be read; upload it again", field="main_file")
+    return file.inspection
+
+
+def check_main_file(main: FileRow, settings: JobSettings, limits: Limits, *, blenders: tuple[str, ...]) -> Inspection:
+    """Check that the farm can render the main file as asked. Returns: what is in it. Errors: Rejected"""
+    inspection = inspected(main)
+    check_blender(inspection.version, blenders, path=main.path)
+    check_settings(settings, limits, main=inspection)
+    return inspection
+
+
+def blenders_of(farm: Farm) -> tuple[str, ...]:
+    """Versions of the Blenders that the farm has."""
+    return tuple(blender.version for blender in farm.cloud.premises.blenders())
+
+
+def blockers(connection: Connection, job: str, settings: JobSettings, limits: Limits, *, blenders: tuple[str, ...]) -> tuple[str, ...]:
+    """Why a draft can't be submitted yet, for people. Empty: it can"""
+    found = []
+    try:
+        check_files(inventory.inventory(connection, job))
+    except Rejected as error:
+        found.append(str(error))
+    try:
+        check_main_file(main_file(connection, job), settings, limits, blenders=blenders)
+    except Rejected as error:
+        found.append(str(error))
+    return tuple(dict.fromkeys(found))

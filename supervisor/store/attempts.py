@@ -1,0 +1,68 @@
+"""Attempts at frames in the database: the journal entries taken in, each once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, func, select
+from sqlalchemy.dialects.sqlite import insert
+
+from nodeimage.protocol import Failure, Outcome
+
+from .schema import attempts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """A journal entry that was taken in."""
+
+    entry: str  #: its name in the bucket
+    frame: int | None
+    attempt: int
+    node: str
+    outcome: str  #: an Outcome, or `unreadable`
+    failure: str | None
+    message: str
+    render_s: float
+    at: datetime  #: by the node's clock
+    taken_in_at: datetime  #: by ours
+
+
+def add_attempt(connection: Connection, job: str, attempt: Attempt) -> bool:
+    """Returns: False if that entry was taken in already: whatever it tells was done then"""
+    values = {name: getattr(attempt, name) for name in Attempt.__dataclass_fields__}
+    return connection.execute(insert(attempts).values(job_id=job, **values).on_conflict_do_nothing()).rowcount == 1
+
+
+def entries_from(connection: Connection, job: str, name: str) -> set[str]:
+    """Names of the entries taken in, from that name on."""
+    return set(connection.execute(select(attempts.c.entry).where((attempts.c.job_id == job) & (attempts.c.entry >= name))).scalars())
+
+
+def failures_since(connection: Connection, job: str, failure: Failure, at: datetime) -> int:
+    """How many attempts failed that way and were taken in since."""
+    of_job = (attempts.c.job_id == job) & (attempts.c.failure == failure) & (attempts.c.taken_in_at >= at)
+    return connection.execute(select(func.count()).where(of_job)).scalar_one()
+
+
+def last_failure(connection: Connection, job: str, *, since: datetime) -> Attempt | None:
+    """The attempt that failed last, taken in since. Returns: None if none did"""
+    of_job = (attempts.c.job_id == job) & (attempts.c.outcome == Outcome.FAILED) & (attempts.c.taken_in_at >= since)
+    row = connection.execute(
+        select(attempts).where(of_job).order_by(attempts.c.taken_in_at.desc(), attempts.c.entry.desc()).limit(1)
+    ).first()
+    return Attempt(**{name: row._mapping[name] for name in Attempt.__dataclass_fields__}) if row else None
+
+
+def finished_by(connection: Connection, job: str, node: str) -> int:
+    """How many frames a node delivered."""
+    of_node = (attempts.c.job_id == job) & (attempts.c.node == node) & (attempts.c.outcome == Outcome.FINISHED)
+    return connection.execute(select(func.count()).where(of_node)).scalar_one()
+
+
+def finished_by_node(connection: Connection, job: str) -> dict[str, int]:
+    """How many frames each node delivered; nodes without any are left out."""
+    of_job = (attempts.c.job_id == job) & (attempts.c.outcome == Outcome.FINISHED)
+    chosen = select(attempts.c.node, func.count()).where(of_job).group_by(attempts.c.node)
+    return {node: number for node, number in connection.execute(chosen)}

@@ -1,0 +1,170 @@
+"""Launches and instances in the database: what was asked for, what the cloud and the nodes say came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from nodeimage.protocol import Heartbeat
+from supervisor.domain.instance import RENTED, InstanceStatus, Market
+
+from .encoding import heartbeat_from_json, heartbeat_to_json
+from .schema import instances, launches
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """Instances asked for at once."""
+
+    request_id: str
+    job: str
+    count: int
+    granted: int | None  #: None: not known yet
+    at: datetime
+    problem: str
+    shown: int  #: instances of it that the cloud has shown so far
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instance:
+    """An instance as it was read."""
+
+    id: str
+    job: str
+    request_id: str
+    node: str
+    status: InstanceStatus
+    market: Market
+    instance_type: str
+    price_usd_per_h: Decimal
+    launched_at: datetime
+    ended_at: datetime | None
+    note: str
+    beat_etag: str
+    beat_at: datetime | None  #: when we saw it change
+    heartbeat: Heartbeat | None  #: the last one
+    claims_freed: bool
+    is_disregarded: bool
+
+    @property
+    def is_rented(self) -> bool:
+        return self.status in RENTED
+
+
+def add_launch(connection: Connection, request_id: str, *, job: str, count: int, at: datetime) -> None:
+    """Write down that the cloud is about to be asked."""
+    connection.execute(insert(launches).values(request_id=request_id, job_id=job, count=count, at=at))
+
+
+def record_granted(connection: Connection, request_id: str, granted: int, *, problem: str = "") -> None:
+    connection.execute(update(launches).where(launches.c.request_id == request_id).values(granted=granted, problem=problem))
+
+
+def launches_of(connection: Connection, job: str) -> list[Launch]:
+    """A job's launches by time, with how many instances of each have been seen."""
+    seen = select(instances.c.request_id, func.count().label("shown")).where(instances.c.job_id == job).group_by(instances.c.request_id)
+    shown = seen.subquery()
+    joined = launches.outerjoin(shown, shown.c.request_id == launches.c.request_id)
+    chosen = select(launches, func.coalesce(shown.c.shown, 0).label("shown")).select_from(joined).where(launches.c.job_id == job)
+    return [
+        Launch(
+            request_id=row.request_id,
+            job=row.job_id,
+            count=row._mapping["count"],  # a row has a method of that name
+            granted=row.granted,
+            at=row.at,
+            problem=row.problem,
+            shown=row.shown,
+        )
+        for row in connection.execute(chosen.order_by(launches.c.at, launches.c.request_id))
+    ]
+
+
+def put_instance(connection: Connection, instance: Instance) -> None:
+    """Write an instance as the cloud shows it; what its node says is left as it is."""
+    shown = {
+        "status": instance.status,
+        "market": instance.market,
+        "instance_type": instance.instance_type,
+        "price_usd_per_h": str(instance.price_usd_per_h),
+        "ended_at": instance.ended_at,
+        "note": instance.note,
+        "claims_freed": instance.claims_freed,
+    }
+    names = {"id": instance.id, "job_id": instance.job, "request_id": instance.request_id, "node": instance.node}
+    row = upsert(instances).values(**names, **shown, launched_at=instance.launched_at)
+    connection.execute(row.on_conflict_do_update(index_elements=["id"], set_=shown))
+
+
+def end_instances(connection: Connection, ids: Iterable[str], *, note: str | None = None) -> None:
+    """Remember that the cloud is asked to end those; None: the note stays."""
+    values: dict[str, Any] = {"status": InstanceStatus.TERMINATING} | ({} if note is None else {"note": note})
+    rented = instances.c.status != InstanceStatus.TERMINATED
+    connection.execute(update(instances).where(instances.c.id.in_(list(ids)) & rented).values(**values))
+
+
+def record_heartbeat(connection: Connection, instance_id: str, *, etag: str, heartbeat: Heartbeat | None, at: datetime) -> None:
+    """Keep a node's changed heartbeat; None: it could not be read, which is a sign of life all the same."""
+    values: dict[str, Any] = {"beat_etag": etag, "beat_at": at}
+    if heartbeat:
+        values |= {"beat": heartbeat.beat, "heartbeat": heartbeat_to_json(heartbeat)}
+    connection.execute(update(instances).where(instances.c.id == instance_id).values(**values))
+
+
+def mark_claims_freed(connection: Connection, ids: Iterable[str]) -> None:
+    connection.execute(update(instances).where(instances.c.id.in_(list(ids))).values(claims_freed=True))
+
+
+def disregard(connection: Connection, ids: Iterable[str]) -> None:
+    connection.execute(update(instances).where(instances.c.id.in_(list(ids))).values(is_disregarded=True))
+
+
+def instances_of(connection: Connection, job: str) -> list[Instance]:
+    """By launch."""
+    chosen = select(instances).where(instances.c.job_id == job)
+    return [_instance(row) for row in connection.execute(chosen.order_by(instances.c.launched_at, instances.c.id))]
+
+
+def rented_instances(connection: Connection) -> list[Instance]:
+    """Of all jobs, those that are not known to be gone, by launch."""
+    chosen = select(instances).where(instances.c.status != InstanceStatus.TERMINATED)
+    return [_instance(row) for row in connection.execute(chosen.order_by(instances.c.launched_at, instances.c.id))]
+
+
+def ended_nodes(connection: Connection, *, before: datetime) -> list[str]:
+    """Nodes whose instance was gone by then."""
+    return list(connection.execute(select(instances.c.node).where(instances.c.ended_at < before)).scalars())
+
+
+def running_counts(connection: Connection, job_ids: Iterable[str]) -> dict[str, int]:
+    """How many instances of each job run; jobs without any are left out."""
+    chosen = select(instances.c.job_id, func.count()).where(instances.c.job_id.in_(list(job_ids)))
+    running = chosen.where(instances.c.status == InstanceStatus.RUNNING).group_by(instances.c.job_id)
+    return {job: number for job, number in connection.execute(running)}
+
+
+def _instance(row: Row[Any]) -> Instance:
+    return Instance(
+        id=row.id,
+        job=row.job_id,
+        request_id=row.request_id,
+        node=row.node,
+        status=InstanceStatus(row.status),
+        market=Market(row.market),
+        instance_type=row.instance_type,
+        price_usd_per_h=Decimal(row.price_usd_per_h),
+        launched_at=row.launched_at,
+        ended_at=row.ended_at,
+        note=row.note,
+        beat_etag=row.beat_etag,
+        beat_at=row.beat_at,
+        heartbeat=heartbeat_from_json(row.heartbeat),
+        claims_freed=row.claims_freed,
+        is_disregarded=row.is_disregarded,
+    )

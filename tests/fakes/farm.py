@@ -1,0 +1,133 @@
+"""A farm on fakes, with a clock of its own, and builders for what tests need in it."""
+
+from __future__ import annotations
+
+import threading
+import zlib
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from nodeimage.protocol import project_key
+from supervisor.commands import jobs as commands
+from supervisor.config import Config
+from supervisor.domain.file import FileStatus, is_blend
+from supervisor.domain.ids import new_id
+from supervisor.domain.scene import Dependency, DependencyKind, Inspection, SceneInfo
+from supervisor.domain.settings import JobSettings
+from supervisor.farm import Farm
+from supervisor.store import files
+from supervisor.store.database import Database
+from supervisor.store.files import FileRow
+from supervisor.store.migrate import migrate
+
+from .cloud import FakeCloud
+
+BEGIN = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
+
+
+@dataclass
+class Clock:
+    """Time that only passes when told to."""
+
+    at: datetime = BEGIN
+
+    def __call__(self) -> datetime:
+        return self.at
+
+    def pass_s(self, seconds: float) -> None:
+        self.at += timedelta(seconds=seconds)
+
+    @property
+    def ms(self) -> int:
+        return int(self.at.timestamp() * 1000)
+
+
+@dataclass
+class FakeFarm:
+    """A farm whose cloud, clock and wake-up call are at hand."""
+
+    farm: Farm
+    cloud: FakeCloud
+    clock: Clock
+    woken: threading.Event = field(default_factory=threading.Event)
+
+    @classmethod
+    def open(cls, folder: Path, *, slots: int | None = None, config: Config | None = None) -> FakeFarm:
+        """Open the farm of that data folder, made if need be."""
+        clock = Clock()
+        cloud = FakeCloud(slots=slots, clock=clock)
+        db = Database.open(folder / "kiln.db")
+        migrate(db, folder / "kiln.db")
+        woken = threading.Event()
+        farm = Farm(config=config or Config(), data=folder, db=db, cloud=cloud.ports, wake=woken.set, now=clock)
+        return cls(farm=farm, cloud=cloud, clock=clock, woken=woken)
+
+    def a_draft(self, *, name: str = "", blend: str | None = "shot.blend", inspection: Inspection | None = None) -> str:
+        """A draft with one .blend of three frames."""
+        job = commands.create_job(self.farm, name=name, owner_id=None)
+        if blend:
+            self.a_file(job, blend, inspection=inspection or an_inspection())
+        return job
+
+    def a_file(
+        self, job: str, path: str, *, body: bytes = b"BLENDER", status: FileStatus = FileStatus.READY, inspection: Inspection | None = None
+    ) -> str:
+        """A file of a job, uploaded and checked unless said otherwise."""
+        row = FileRow(
+            id=new_id("file"),
+            job=job,
+            path=path,
+            bytes=len(body),
+            modified_ms=None,
+            checksum="",
+            status=FileStatus.UPLOADING,
+            problem="",
+            key=project_key(job, path),
+            upload_id=None,
+            part_bytes=0,
+            inspection=None,
+            created_at=self.clock(),
+            touched_at=self.clock(),
+        )
+        found = inspection or (an_inspection() if is_blend(path) else None)
+        self.cloud.objects.place(row.key, body, etag="whole")
+        with self.farm.db.write() as connection:
+            files.add_upload(connection, row)
+            if status is FileStatus.READY:
+                files.mark_ready(connection, row, checksum=f"crc32:{zlib.crc32(body):08x}", inspection=found)
+            elif status is FileStatus.BAD:
+                files.mark_bad(connection, row, problem="it is truncated; upload it again")
+            elif status is FileStatus.CHECKING:
+                files.mark_checking(connection, row, at=self.clock())
+        return row.id
+
+    def a_submitted_job(self, *, frames: str = "1-3", instances: int = 1, settings: JobSettings | None = None) -> str:
+        """A job that waits for the supervisor."""
+        job = self.a_draft()
+        commands.submit_job(self.farm, job, replace(settings or JobSettings(), frames=frames, instances=instances))
+        return job
+
+
+def an_inspection(
+    *, version: tuple[int, int] = (4, 5), scenes: tuple[SceneInfo, ...] | None = None, dependencies: tuple[Dependency, ...] = ()
+) -> Inspection:
+    """What is found in a .blend with one scene of three frames."""
+    return Inspection(
+        version=version,
+        is_compressed=False,
+        scenes=scenes or (a_scene(),),
+        current_scene=(scenes or (a_scene(),))[0].name,
+        dependencies=dependencies,
+    )
+
+
+def a_scene(
+    name: str = "Scene", *, camera: str | None = "Camera", cameras: tuple[str, ...] = ("Camera",), frames: tuple[int, int, int] = (1, 3, 1)
+) -> SceneInfo:
+    first, last, step = frames
+    return SceneInfo(name=name, camera=camera, cameras=cameras, frame_start=first, frame_end=last, frame_step=step, engine="CYCLES")
+
+
+def an_image(path: str) -> Dependency:
+    return Dependency(path=f"//{path}", kind=DependencyKind.IMAGE, is_absolute=False, relative=path, used_by="wood")
