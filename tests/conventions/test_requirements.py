@@ -1,0 +1,72 @@
+"""DESIGN, section 9: everything is pinned with hashes, and no lock file says where to fetch it."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests.conventions.sources import ROOT
+
+LOCKS = sorted(ROOT.glob("requirements*.txt"))
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def _pinned(lock: Path) -> dict[str, list[str]]:
+    """Shape: name -> its hashes"""
+    found: dict[str, list[str]] = {}
+    name = ""
+    for line in lock.read_text().splitlines():
+        if match := re.match(r"([A-Za-z0-9._-]+)==\S+", line):
+            name = _plain(match[1])
+            found[name] = []
+        found.get(name, []).extend(re.findall(r"--hash=sha256:([0-9a-f]{64})", line))
+    return found
+
+
+def _plain(requirement: str) -> str:
+    return re.sub(r"[-_.]+", "-", re.split(r"[<>=!~;\[ ]", requirement)[0]).lower()
+
+
+def test_there_is_a_lock_for_the_farm_for_blender_and_for_the_tests() -> None:
+    assert [lock.name for lock in LOCKS] == ["requirements-bpy.txt", "requirements-dev.txt", "requirements.txt"]
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
+def test_every_pin_has_a_hash(lock: Path) -> None:
+    pins = _pinned(lock)
+    assert pins
+    assert [name for name, hashes in pins.items() if not hashes] == []
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
+def test_no_lock_names_a_host_or_an_option(lock: Path) -> None:
+    lines = [line for line in lock.read_text().splitlines() if not line.lstrip().startswith("#")]
+    assert [line for line in lines if "://" in line or re.match(r"\s*-(?!-hash=)", line)] == []
+    assert "://" not in lock.read_text()
+
+
+@pytest.mark.parametrize(
+    ("lock", "wanted"),
+    [
+        ("requirements.txt", PYPROJECT["project"]["dependencies"]),
+        ("requirements-dev.txt", PYPROJECT["project"]["dependencies"] + PYPROJECT["dependency-groups"]["dev"]),
+        ("requirements-bpy.txt", PYPROJECT["dependency-groups"]["bpy"]),
+    ],
+)
+def test_every_dependency_is_in_its_lock(lock: str, wanted: list[str]) -> None:
+    assert {_plain(each) for each in wanted} - set(_pinned(ROOT / lock)) == set()
+
+
+def test_the_tests_run_with_the_versions_that_the_farm_runs_with() -> None:
+    def versions(name: str) -> set[str]:
+        return set(re.findall(r"^\S+==\S+", (ROOT / name).read_text(), re.MULTILINE))
+
+    assert versions("requirements.txt") - versions("requirements-dev.txt") == set()
+
+
+def test_supervisord_is_never_installed() -> None:
+    # its package is named supervisor, as our folder is
+    assert not any("supervisor" in _pinned(lock) for lock in LOCKS)
