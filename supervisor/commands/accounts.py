@@ -11,6 +11,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 
 from supervisor.domain.account import ROLES, Role, Token, User, check_password, check_token_name, checked_name, fold_name
 from supervisor.domain.errors import Conflict, NotFound, Rejected
+from supervisor.domain.ids import new_id
 from supervisor.farm import Farm
 from supervisor.store import accounts as store
 
@@ -51,7 +52,7 @@ def add_user(farm: Farm, *, name: str, password: str, role: Role, only_if_first:
         raise Rejected(f"“{role}” is not a role; use {' or '.join(ROLES)}", field="role")
     clean = checked_name(name)
     check_password(password, user_name=clean)
-    made = User(id=f"user_{secrets.token_hex(8)}", name=clean, role=role, session_epoch=0)
+    made = User(id=new_id("user"), name=clean, role=role, session_epoch=0)
     hashed = _HASHER.hash(_bytes(password))
     with farm.db.write() as connection:
         if only_if_first and store.has_users(connection):
@@ -114,7 +115,7 @@ def create_token(farm: Farm, *, user_name: str, name: str = "") -> str:
         owner = store.user_by_name(connection, fold_name(user_name))
         if owner is None:
             raise NotFound(f"there is no user “{user_name}”")
-        token_id = f"token_{secrets.token_hex(8)}"
+        token_id = new_id("token")
         store.add_token(connection, token_id=token_id, user_id=owner.id, name=label, token_hash=_token_hash(token), at=farm.now())
     return token
 

@@ -1,0 +1,1 @@
+"""The jobs' way: one step a status, and what goes on beside the tick."""
