@@ -50,6 +50,15 @@ class OutputPaths:
         text = "The File Output node “{}” writes into the frame's own folder “{}”, whatever path it names."
         return [{"code": "outputs_redirected", "text": text.format(node.name, folder)} for node, folder, _ in self._nodes]
 
+    def finish(self, folder: str, frame: int) -> None:
+        """Give the files of a frame the names that an animation render gives them."""
+        render = self._scene.render
+        suffixes = [view.file_suffix for view in render.views] if render.use_multiview else []
+        for node, name, stem in self._nodes:
+            # 5.0 leaves the frame number out of what a File Output node writes in a still render
+            if not hasattr(node, "base_path") and "#" not in stem:
+                number_files(os.path.join(folder, name), frame, suffixes)
+
     def point_to(self, folder: str, frame: int) -> str:
         """Make everything of a frame go into `folder`. Returns: the path of the main image, as Blender names it"""
         render = self._scene.render
@@ -68,21 +77,27 @@ class OutputPaths:
         return str(main)
 
 
+def number_files(folder: str, frame: int, view_suffixes: list[str]) -> None:
+    """Put the frame number into the names of files that were written without one, where an animation render has it."""
+    number = f"{frame:0{5 if frame < 0 else 4}d}"
+    for name in os.listdir(folder):
+        base, extension = os.path.splitext(name)
+        view = next((suffix for suffix in view_suffixes if suffix and base.endswith(suffix)), "")
+        numbered = base[: len(base) - len(view)] + number + view + extension
+        os.rename(os.path.join(folder, name), os.path.join(folder, numbered))
+
+
 def _node_stem(node: Any) -> str:
-    """What precedes slot name or frame number in the files of a File Output node."""
+    """What the files of a File Output node begin with."""
     if hasattr(node, "base_path"):
         return output_stem(node.base_path) if node.format.file_format == "OPEN_EXR_MULTILAYER" else ""
-    stem = safe_name(node.file_name)
-    # 5.0 adds no frame number to what a still render writes; between it and an item's name it puts nothing either.
-    if "#" not in stem:
-        stem += "####"
-    return stem + ("_" if len(node.file_output_items) and node.format.file_format != "OPEN_EXR_MULTILAYER" else "")
+    return safe_name(node.file_name)
 
 
 def _make_slots_safe(node: Any) -> None:
     if not hasattr(node, "base_path"):
         for item in node.file_output_items:
-            item.name = safe_name(item.name) or "Image"
+            item.name = safe_path(item.name).replace("/", "_") or "Image"
         return
     if node.format.file_format == "OPEN_EXR_MULTILAYER":
         return

@@ -50,7 +50,7 @@ class Previewer:
         if width > self._width_px:
             image.scale(self._width_px, max(1, round(height * self._width_px / width)))
         image.file_format = "WEBP"  # reloading sets it to the source's
-        image.save(filepath=preview, quality=QUALITY, save_copy=True)
+        image.save(filepath=preview, quality=QUALITY)
 
 
 @contextmanager

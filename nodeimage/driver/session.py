@@ -96,16 +96,18 @@ class Session:
     def render(self, command: dict[str, Any]) -> None:
         """Render one frame and say how it went."""
         frame, folder = command["frame"], command["folder"]
+        outputs_folder = os.path.join(folder, "outputs")
         began = time.monotonic()
         try:
-            os.makedirs(os.path.join(folder, "outputs"), exist_ok=True)
-            main = self.paths.point_to(os.path.join(folder, "outputs"), frame)
+            os.makedirs(outputs_folder, exist_ok=True)
+            main = self.paths.point_to(outputs_folder, frame)
             self._progress.begin(frame)
             self._evaluate(frame, in_order=command.get("in_order", False))
             self._render_still()
             render_s = round(time.monotonic() - began, 3)
             self._channel.emit("saved", frame=frame)
-            outputs = checked_outputs(self._scene, os.path.join(folder, "outputs"), main)
+            self.paths.finish(outputs_folder, frame)
+            outputs = checked_outputs(self._scene, outputs_folder, main)
             has_preview = self._preview(folder, outputs[0]["name"])
         except Exception as error:  # noqa: BLE001 - whatever Blender raises is the frame's failure, and the next frame may do
             traceback.print_exc()
