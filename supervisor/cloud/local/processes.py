@@ -51,20 +51,19 @@ def command_line(pid: int) -> list[str]:
         return []
 
 
-def naming(text: str) -> list[ProcessId]:
-    """List the processes whose command line or environment at start names `text`, such as a folder that only they were given."""
+def with_environment(text: str) -> list[ProcessId]:
+    """List the processes whose environment at their start has `text` in it, such as a home folder that only they were given.
+
+    Those of other users can't be seen.
+    """
     sought = text.encode()
     found = []
     for entry in _PROC.iterdir():
-        if not entry.name.isdigit() or int(entry.name) == os.getpid():
-            continue
-        for file in ("cmdline", "environ"):
+        if entry.name.isdigit():
             with suppress(OSError):
-                if sought in (entry / file).read_bytes():
-                    process = identify(int(entry.name))
-                    found += [process] if process else []
-                    break
-    return found
+                if sought in (entry / "environ").read_bytes():
+                    found.append(identify(int(entry.name)))
+    return [process for process in found if process is not None]
 
 
 def send(process: ProcessId, number: signal.Signals) -> None:

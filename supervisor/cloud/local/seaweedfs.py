@@ -20,16 +20,15 @@ from supervisor.cloud.ports import CloudError
 from supervisor.cloud.s3_client import connect_s3, prepare_bucket, store_errors
 
 from . import processes
+from .disk import last_lines, write_private
 from .processes import ProcessId
 from .seaweedfs_files import (
     StoreKeys,
     identities,
     keep_keys,
     keep_ports,
-    last_lines,
     read_process,
     volume_mib,
-    write_private,
     write_process,
 )
 
@@ -201,7 +200,8 @@ class SeaweedFS:
 
     def _end_leftovers(self) -> None:
         """End whatever runs on our data: the one written down, and one whose starter died before it could write."""
-        running = {process.pid: process for process in processes.naming(f"-dir={self._objects}") if self._is_ours(process)}
+        candidates = processes.with_environment(f"HOME={self._folder}\0")
+        running = {process.pid: process for process in candidates if self._is_ours(process)}
         recorded = read_process(self._folder / "process.json")
         if recorded and recorded.is_alive() and self._is_ours(recorded):
             running[recorded.pid] = recorded

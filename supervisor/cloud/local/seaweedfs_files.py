@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import secrets
 import shutil
@@ -13,6 +12,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from .disk import write_private
 from .processes import ProcessId
 
 #: Every port that `weed mini` opens; one that is taken ends it, so all are chosen beforehand.
@@ -40,18 +40,6 @@ class StoreKeys:
     farm_secret: str
     node_access: str
     node_secret: str
-
-
-def write_private(path: Path, text: str) -> None:
-    """Replace a file at once, readable by its owner alone from its first byte."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.new")
-    temporary.unlink(missing_ok=True)
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def keep_keys(path: Path) -> StoreKeys:
@@ -138,13 +126,3 @@ def volume_mib(folder: Path) -> int:
     """
     share = shutil.disk_usage(folder).total // 200 >> 20
     return int(min(256, max(32, 1 << max(share, 1).bit_length() - 1)))
-
-
-def last_lines(path: Path, count: int) -> str:
-    """Read the end of a log. Returns: empty when there is none."""
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - 8192))
-            return "\n".join(file.read().decode(errors="replace").splitlines()[-count:])
-    except OSError:
-        return ""
