@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -21,6 +22,7 @@ class Attempt:
     frame: int | None
     attempt: int
     node: str
+    nonce: str  #: of the claim
     outcome: str  #: an Outcome, or `unreadable`
     failure: str | None
     message: str
@@ -38,6 +40,12 @@ def add_attempt(connection: Connection, job: str, attempt: Attempt) -> bool:
 def entries_from(connection: Connection, job: str, name: str) -> set[str]:
     """Names of the entries taken in, from that name on."""
     return set(connection.execute(select(attempts.c.entry).where((attempts.c.job_id == job) & (attempts.c.entry >= name))).scalars())
+
+
+def ended_nonces(connection: Connection, job: str, nonces: Iterable[str]) -> set[str]:
+    """Those of the claims' nonces whose outcome was taken in."""
+    chosen = select(attempts.c.nonce).where((attempts.c.job_id == job) & attempts.c.nonce.in_(list(nonces)) & (attempts.c.nonce != ""))
+    return set(connection.execute(chosen).scalars())
 
 
 def failures_since(connection: Connection, job: str, failure: Failure, at: datetime) -> int:

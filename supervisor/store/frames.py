@@ -112,9 +112,9 @@ def requeued(connection: Connection, job: str) -> list[Frame]:
     return [_frame(row) for row in connection.execute(chosen)]
 
 
-def begin(connection: Connection, job: str, number: int, *, node: str, attempt: int, at: datetime) -> bool:
-    """Show a frame as rendering on a node. Returns: False if it is not queued for that attempt"""
-    stands = and_(_of(job, number), frames.c.status == FrameStatus.QUEUED, frames.c.attempt == attempt, frames.c.frees_claim.is_(False))
+def begin(connection: Connection, job: str, number: int, *, node: str, at: datetime) -> bool:
+    """Show a frame as rendering on a node. Returns: False if it is not free for that"""
+    stands = and_(_of(job, number), frames.c.status == FrameStatus.QUEUED, frames.c.frees_claim.is_(False))
     begun = update(frames).where(stands).values(status=FrameStatus.RENDERING, node=node, began_at=at)
     return connection.execute(begun).rowcount == 1
 
@@ -155,19 +155,20 @@ def requeue(
     *,
     reason: str,
     avoid: str | None = None,
+    attempt: int = 0,
     counts_as_failure: bool = False,
     persistent_data: bool = True,
 ) -> None:
     """Queue a frame for its next attempt; its claim is to be deleted once the order says so.
 
-    Shape:   avoid: a node that should leave it to others
+    Shape:   avoid: a node that should leave it to others; attempt: the one that ended, where the frame does not know of it
     """
     seen = find_frame(connection, job, number)
     assert seen is not None, "the caller read it in this transaction"
     avoided = seen.avoid if avoid is None or avoid in seen.avoid else (*seen.avoid, avoid)
     values = {
         "status": FrameStatus.QUEUED,
-        "attempt": seen.attempt + 1,
+        "attempt": max(seen.attempt, attempt) + 1,
         "node": None,
         "avoid": list(avoided),
         "persistent_data": seen.persistent_data and persistent_data,
@@ -200,14 +201,26 @@ def queue_missing(connection: Connection, job: str) -> None:
     connection.execute(update(frames).where(missing).values(**fresh))
 
 
+def rendering_on(connection: Connection, job: str, nodes: Iterable[str]) -> list[int]:
+    """The frames that are shown as rendering on one of those nodes, ascending."""
+    on_them = (frames.c.job_id == job) & (frames.c.status == FrameStatus.RENDERING) & frames.c.node.in_(list(nodes))
+    return list(connection.execute(select(frames.c.number).where(on_them).order_by(frames.c.number)).scalars())
+
+
+def stop_rendering(connection: Connection, job: str) -> None:
+    """Show the frames that were rendering as queued: nothing renders any more."""
+    on_any = (frames.c.job_id == job) & (frames.c.status == FrameStatus.RENDERING)
+    connection.execute(update(frames).where(on_any).values(status=FrameStatus.QUEUED, node=None))
+
+
 def claims_to_free(connection: Connection, job: str) -> list[int]:
-    """The frames whose claim in the bucket is an earlier attempt's."""
+    """The frames whose claim in the bucket may be of an attempt that ended."""
     chosen = select(frames.c.number).where((frames.c.job_id == job) & frames.c.frees_claim.is_(True))
     return list(connection.execute(chosen).scalars())
 
 
 def forget_claims(connection: Connection, job: str, freed: Sequence[int]) -> None:
-    """Remember that those claims are deleted."""
+    """Remember that those claims were seen to."""
     for start in range(0, len(freed), _AT_ONCE):
         of_job = (frames.c.job_id == job) & frames.c.number.in_(freed[start : start + _AT_ONCE])
         connection.execute(update(frames).where(of_job).values(frees_claim=False))

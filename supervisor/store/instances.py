@@ -50,7 +50,6 @@ class Instance:
     beat_at: datetime | None  #: when we saw it change
     heartbeat: Heartbeat | None  #: the last one
     claims_freed: bool
-    is_disregarded: bool
 
     @property
     def is_rented(self) -> bool:
@@ -86,6 +85,12 @@ def launches_of(connection: Connection, job: str) -> list[Launch]:
     ]
 
 
+def find_instances(connection: Connection, ids: Iterable[str]) -> dict[str, Instance]:
+    """Those of the ids that are known, by id."""
+    chosen = select(instances).where(instances.c.id.in_(list(ids)))
+    return {row.id: _instance(row) for row in connection.execute(chosen)}
+
+
 def put_instance(connection: Connection, instance: Instance) -> None:
     """Write an instance as the cloud shows it; what its node says is left as it is."""
     shown = {
@@ -119,10 +124,6 @@ def record_heartbeat(connection: Connection, instance_id: str, *, etag: str, hea
 
 def mark_claims_freed(connection: Connection, ids: Iterable[str]) -> None:
     connection.execute(update(instances).where(instances.c.id.in_(list(ids))).values(claims_freed=True))
-
-
-def disregard(connection: Connection, ids: Iterable[str]) -> None:
-    connection.execute(update(instances).where(instances.c.id.in_(list(ids))).values(is_disregarded=True))
 
 
 def instances_of(connection: Connection, job: str) -> list[Instance]:
@@ -166,5 +167,4 @@ def _instance(row: Row[Any]) -> Instance:
         beat_at=row.beat_at,
         heartbeat=heartbeat_from_json(row.heartbeat),
         claims_freed=row.claims_freed,
-        is_disregarded=row.is_disregarded,
     )

@@ -160,7 +160,9 @@ frames = Table(
     Column("logged_attempt", Integer, nullable=False, default=0),  # newest attempt whose log is in the bucket; 0: none
     Column("reason", Text, nullable=False, default=""),  # of the last failure
     Column("failures", Integer, nullable=False, default=0),  # attempts that count, since the job was last submitted
-    Column("frees_claim", Boolean, nullable=False, default=False),  # True: the claim in the bucket is an earlier attempt's and must go
+    Column(
+        "frees_claim", Boolean, nullable=False, default=False
+    ),  # True: the claim in the bucket may be of an attempt that ended, and must go then
     Column("began_at", Utc),
     Column("received_at", Utc),  # by our clock
     Index("frames_by_status", "job_id", "status"),
@@ -175,6 +177,7 @@ attempts = Table(
     Column("frame", Integer),
     Column("attempt", Integer, nullable=False),
     Column("node", String, nullable=False),
+    Column("nonce", String, nullable=False, default=""),  # the claim's
     Column("outcome", String, nullable=False),
     Column("failure", String),
     Column("message", Text, nullable=False, default=""),
@@ -183,6 +186,7 @@ attempts = Table(
     Column("taken_in_at", Utc, nullable=False),  # by ours
     Index("attempts_by_frame", "job_id", "frame"),
     Index("attempts_by_node", "job_id", "node"),
+    Index("attempts_by_nonce", "job_id", "nonce"),
 )
 
 launches = Table(
@@ -215,9 +219,6 @@ instances = Table(
     Column("beat_at", Utc),  # when we saw it change, by our clock
     Column("heartbeat", JSON),  # the Heartbeat itself
     Column("claims_freed", Boolean, nullable=False, default=False),  # True: its node is gone and the frames that it held are queued again
-    Column(
-        "is_disregarded", Boolean, nullable=False, default=False
-    ),  # True: it rendered an ordered job out of order: its frames don't count
 )
 
 downloads = Table(

@@ -8,18 +8,20 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from sqlalchemy import insert
+
 from nodeimage.protocol import project_key
 from supervisor.commands import jobs as commands
 from supervisor.config import Config
 from supervisor.domain.file import FileStatus, is_blend
 from supervisor.domain.ids import new_id
 from supervisor.domain.scene import Dependency, DependencyKind, Inspection, SceneInfo
+from supervisor.domain.scene_json import inspection_to_json
 from supervisor.domain.settings import JobSettings
 from supervisor.farm import Farm
-from supervisor.store import files
 from supervisor.store.database import Database
-from supervisor.store.files import FileRow
 from supervisor.store.migrate import migrate
+from supervisor.store.schema import files
 
 from .cloud import FakeCloud
 
@@ -74,33 +76,26 @@ class FakeFarm:
         self, job: str, path: str, *, body: bytes = b"BLENDER", status: FileStatus = FileStatus.READY, inspection: Inspection | None = None
     ) -> str:
         """A file of a job, uploaded and checked unless said otherwise."""
-        row = FileRow(
-            id=new_id("file"),
-            job=job,
-            path=path,
-            bytes=len(body),
-            modified_ms=None,
-            checksum="",
-            status=FileStatus.UPLOADING,
-            problem="",
-            key=project_key(job, path),
-            upload_id=None,
-            part_bytes=0,
-            inspection=None,
-            created_at=self.clock(),
-            touched_at=self.clock(),
-        )
+        file, key = new_id("file"), project_key(job, path)
         found = inspection or (an_inspection() if is_blend(path) else None)
-        self.cloud.objects.place(row.key, body, etag="whole")
+        self.cloud.objects.place(key, body, etag="whole")
+        row = {
+            "id": file,
+            "job_id": job,
+            "path": path,
+            "path_folded": path.casefold(),
+            "bytes": len(body),
+            "checksum": f"crc32:{zlib.crc32(body):08x}",
+            "status": status,
+            "problem": "it is truncated; upload it again" if status is FileStatus.BAD else "",
+            "key": key,
+            "inspection": inspection_to_json(found) if found else None,
+            "created_at": self.clock(),
+            "touched_at": self.clock(),
+        }
         with self.farm.db.write() as connection:
-            files.add_upload(connection, row)
-            if status is FileStatus.READY:
-                files.mark_ready(connection, row, checksum=f"crc32:{zlib.crc32(body):08x}", inspection=found)
-            elif status is FileStatus.BAD:
-                files.mark_bad(connection, row, problem="it is truncated; upload it again")
-            elif status is FileStatus.CHECKING:
-                files.mark_checking(connection, row, at=self.clock())
-        return row.id
+            connection.execute(insert(files).values(**row))
+        return file
 
     def a_submitted_job(self, *, frames: str = "1-3", instances: int = 1, settings: JobSettings | None = None) -> str:
         """A job that waits for the supervisor."""

@@ -85,6 +85,7 @@ def upgrade() -> None:
         sa.Column("frame", sa.Integer(), nullable=True),
         sa.Column("attempt", sa.Integer(), nullable=False),
         sa.Column("node", sa.String(), nullable=False),
+        sa.Column("nonce", sa.String(), nullable=False),
         sa.Column("outcome", sa.String(), nullable=False),
         sa.Column("failure", sa.String(), nullable=True),
         sa.Column("message", sa.Text(), nullable=False),
@@ -96,6 +97,7 @@ def upgrade() -> None:
     )
     op.create_index("attempts_by_frame", "attempts", ["job_id", "frame"], unique=False)
     op.create_index("attempts_by_node", "attempts", ["job_id", "node"], unique=False)
+    op.create_index("attempts_by_nonce", "attempts", ["job_id", "nonce"], unique=False)
     op.create_table(
         "downloads",
         sa.Column("id", sa.String(), nullable=False),
@@ -177,7 +179,6 @@ def upgrade() -> None:
         sa.Column("beat_at", sa.String(length=32), nullable=True),
         sa.Column("heartbeat", sa.JSON(), nullable=True),
         sa.Column("claims_freed", sa.Boolean(), nullable=False),
-        sa.Column("is_disregarded", sa.Boolean(), nullable=False),
         sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id"),
     )
