@@ -1,0 +1,42 @@
+"""The web face of the farm: one Flask application out of pages, partials, downloads and the JSON API."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+from flask import Flask
+from htmx_flask import Htmx
+from jinja2 import StrictUndefined
+
+from app import api
+from app.assets import init_assets
+from app.auth import init_auth
+from app.current import serve
+from app.errors import init_errors
+from app.filters import init_filters
+from app.security import init_security
+from app.views import accounts, downloads, drafts, frames, health, jobs
+from supervisor.farm import Farm
+
+__all__ = ["create_app"]
+
+
+def create_app(farm: Farm, *, secret_key: str, link_key: str) -> Flask:
+    """Build the application that serves this farm; it holds no state of its own but the counts of its limiter."""
+    app = Flask("app")
+    app.secret_key = secret_key
+    app.config.update(TEMPLATES_AUTO_RELOAD=False, MAX_FORM_MEMORY_SIZE=1 << 20, KILN_VERSION=version("kiln"))
+    app.jinja_env.undefined = StrictUndefined
+    app.jinja_env.trim_blocks = True
+    app.jinja_env.lstrip_blocks = True
+    serve(app, farm, link_key=link_key)
+    Htmx(app)
+    init_security(app, farm)
+    init_errors(app)
+    init_auth(app, farm.config.server)
+    init_filters(app)
+    init_assets(app)
+    for blueprint in (accounts.blueprint, jobs.blueprint, drafts.blueprint, frames.blueprint, downloads.blueprint, health.blueprint):
+        app.register_blueprint(blueprint)
+    app.register_blueprint(api.blueprint)
+    return app

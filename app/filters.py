@@ -1,0 +1,229 @@
+"""Numbers, sizes, times and statuses as people read them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from flask import Flask
+
+from nodeimage.protocol import runs_of
+from supervisor.domain.download import DownloadStatus
+from supervisor.domain.file import FileStatus
+from supervisor.domain.frame import FrameStatus
+from supervisor.domain.instance import InstanceStatus
+from supervisor.domain.job import JobStatus
+
+_UNITS = ("B", "KB", "MB", "GB", "TB", "PB")
+
+JOB_WORDS = {
+    JobStatus.DRAFT: "Draft",
+    JobStatus.SUBMITTED: "Submitted",
+    JobStatus.STAGING: "Preparing files",
+    JobStatus.SNAPSHOTTING: "Preparing files",
+    JobStatus.LAUNCHING: "Launching",
+    JobStatus.RENDERING: "Rendering",
+    JobStatus.RELEASING: "Finishing",
+    JobStatus.PAUSED: "Paused",
+    JobStatus.COMPLETED: "Completed",
+    JobStatus.FAILED: "Failed",
+    JobStatus.CANCELLED: "Cancelled",
+}
+#: Which of the few looks a status has: idle, busy, hot, held, good, bad, off.
+JOB_TONES = {
+    JobStatus.DRAFT: "idle",
+    JobStatus.SUBMITTED: "busy",
+    JobStatus.STAGING: "busy",
+    JobStatus.SNAPSHOTTING: "busy",
+    JobStatus.LAUNCHING: "busy",
+    JobStatus.RENDERING: "hot",
+    JobStatus.RELEASING: "busy",
+    JobStatus.PAUSED: "held",
+    JobStatus.COMPLETED: "good",
+    JobStatus.FAILED: "bad",
+    JobStatus.CANCELLED: "off",
+}
+FRAME_WORDS = {
+    FrameStatus.QUEUED: "waiting",
+    FrameStatus.RENDERING: "rendering",
+    FrameStatus.RECEIVED: "done",
+    FrameStatus.FAILED: "failed",
+}
+INSTANCE_WORDS = {
+    InstanceStatus.REQUESTED: "asked for",
+    InstanceStatus.PENDING: "starting",
+    InstanceStatus.RUNNING: "running",
+    InstanceStatus.STOPPING: "stopping",
+    InstanceStatus.STOPPED: "stopped",
+    InstanceStatus.TERMINATING: "ending",
+    InstanceStatus.TERMINATED: "ended",
+}
+INSTANCE_TONES = {
+    InstanceStatus.REQUESTED: "busy",
+    InstanceStatus.PENDING: "busy",
+    InstanceStatus.RUNNING: "hot",
+    InstanceStatus.STOPPING: "busy",
+    InstanceStatus.STOPPED: "held",
+    InstanceStatus.TERMINATING: "busy",
+    InstanceStatus.TERMINATED: "off",
+}
+FILE_WORDS = {
+    FileStatus.UPLOADING: "upload unfinished",
+    FileStatus.CHECKING: "checking",
+    FileStatus.READY: "ready",
+    FileStatus.BAD: "can't be used",
+}
+DOWNLOAD_WORDS = {
+    DownloadStatus.PACKING: "packing",
+    DownloadStatus.READY: "ready",
+    DownloadStatus.FAILED: "failed",
+    DownloadStatus.DELETED: "deleted",
+}
+_ENGINES = {
+    "CYCLES": "Cycles",
+    "BLENDER_EEVEE": "EEVEE",
+    "BLENDER_EEVEE_NEXT": "EEVEE",
+    "BLENDER_WORKBENCH": "Workbench",
+}
+_FORMATS = {
+    "OPEN_EXR": "OpenEXR",
+    "OPEN_EXR_MULTILAYER": "OpenEXR multilayer",
+    "TARGA": "Targa",
+    "TARGA_RAW": "Targa raw",
+    "JPEG2000": "JPEG 2000",
+    "WEBP": "WebP",
+    "HDR": "Radiance HDR",
+    "CINEON": "Cineon",
+    "FFMPEG": "video (FFmpeg)",
+    "AVI_JPEG": "video (AVI)",
+    "AVI_RAW": "video (AVI)",
+}
+
+
+def size(length: int) -> str:
+    """Units:   bytes in; decimal units out, as disks and clouds are sold"""
+    value = float(length)
+    for unit in _UNITS:
+        if value < 1000 or unit == _UNITS[-1]:
+            return f"{value:.0f} {unit}" if unit == "B" or value >= 100 else f"{value:.1f} {unit}"
+        value /= 1000
+    raise AssertionError("the last unit takes every size")
+
+
+def duration(seconds: float | None) -> str:
+    """Write a span of time with its two largest units. Returns: a dash for None."""
+    if seconds is None:
+        return "–"
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    for unit, unit_s, smaller, smaller_s in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
+        if whole >= unit_s:
+            rest = whole % unit_s // smaller_s
+            return f"{whole // unit_s} {unit} {rest} {smaller}" if rest else f"{whole // unit_s} {unit}"
+    return f"{whole} s"
+
+
+def rough(seconds: float | None) -> str:
+    """Write an estimate no more exactly than it is known. Returns: empty for None."""
+    if seconds is None:
+        return ""
+    if seconds < 45:
+        return "less than a minute"
+    if seconds < 5400:
+        return f"about {max(1, round(seconds / 60))} min"
+    if seconds < 36 * 3600:
+        hours = round(seconds / 1800) / 2
+        return f"about {hours:g} h"
+    return f"about {round(seconds / 86400)} days"
+
+
+def ago(then: datetime | None, now: datetime | None = None) -> str:
+    """Write how long ago a time was. Returns: “never” for None."""
+    if then is None:
+        return "never"
+    seconds = ((now or datetime.now(UTC)) - then).total_seconds()
+    if seconds < 45:
+        return "just now"
+    for unit, unit_s, up_to in (("min", 60, 5400), ("h", 3600, 36 * 3600)):
+        if seconds < up_to:
+            return f"{max(1, round(seconds / unit_s))} {unit} ago"
+    days = round(seconds / 86400)
+    return f"{days} days ago" if days < 60 else then.strftime("%-d %B %Y")
+
+
+def moment(then: datetime) -> str:
+    """For people, in UTC; pages.js writes it in the reader's own time zone where it runs."""
+    return then.astimezone(UTC).strftime("%-d %b %Y, %H:%M:%S UTC")
+
+
+def iso(then: datetime) -> str:
+    """For a `<time datetime>`."""
+    return then.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def count(number: int) -> str:
+    """Write a number with thin spaces between the thousands."""
+    return f"{number:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def plural(number: int, one: str, many: str = "") -> str:
+    return f"{count(number)} {one if number == 1 else many or one + 's'}"
+
+
+def percent(part: float, whole: float) -> int:
+    """Whole percent, rounded down: 100 means all."""
+    return int(part * 100 // whole) if whole else 0
+
+
+def usd(price: Decimal) -> str:
+    """Shape:   cents, or four places where a price has them (spot prices do)"""
+    cents = price.quantize(Decimal("0.01"))
+    return f"${cents}" if cents == price else f"${price.quantize(Decimal('0.0001'))}"
+
+
+def engine(identifier: str) -> str:
+    return _ENGINES.get(identifier, identifier.replace("_", " ").title())
+
+
+def file_format(identifier: str) -> str:
+    return _FORMATS.get(identifier, identifier)
+
+
+def fps(rate: float) -> str:
+    return f"{rate:g}" if rate == int(rate) else f"{rate:.3f}".rstrip("0")
+
+
+def spec(frames: list[int]) -> str:
+    """Write frames for a page's script: `1-120,130-240x2`."""
+    runs = runs_of(frames)
+    return ",".join(f"{first}-{last}x{step}" if last > first else str(first) for first, last, step in runs)
+
+
+def init_filters(app: Flask) -> None:
+    """Make the filters and the words known to the templates."""
+    app.jinja_env.filters.update(
+        size=size,
+        duration=duration,
+        rough=rough,
+        ago=ago,
+        moment=moment,
+        iso=iso,
+        count=count,
+        plural=plural,
+        percent=percent,
+        usd=usd,
+        engine=engine,
+        file_format=file_format,
+        fps=fps,
+        spec=spec,
+    )
+    app.jinja_env.globals.update(
+        JOB_WORDS=JOB_WORDS,
+        JOB_TONES=JOB_TONES,
+        FRAME_WORDS=FRAME_WORDS,
+        INSTANCE_WORDS=INSTANCE_WORDS,
+        INSTANCE_TONES=INSTANCE_TONES,
+        FILE_WORDS=FILE_WORDS,
+        DOWNLOAD_WORDS=DOWNLOAD_WORDS,
+    )

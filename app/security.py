@@ -1,0 +1,62 @@
+"""What every answer tells the browser to refuse: foreign scripts, frames, guessed types, leaking addresses."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from flask import Flask, Response
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from supervisor.farm import Farm
+
+
+def init_security(app: Flask, farm: Farm) -> None:
+    """Make every answer of `app` bear the headers, and believe as many proxies as the configuration says."""
+    policy = content_policy(store_origins(farm))
+    proxies = farm.config.server.trusted_proxies
+    if proxies:
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies, x_host=proxies, x_port=proxies)  # type: ignore[method-assign]
+
+    @app.after_request
+    def _add_headers(response: Response) -> Response:
+        response.headers.setdefault("Content-Security-Policy", policy)
+        response.headers.setdefault("X-Content-Type-Options", "nosniff")
+        response.headers.setdefault("X-Frame-Options", "DENY")
+        response.headers.setdefault("Referrer-Policy", "same-origin")
+        response.headers.setdefault("Cross-Origin-Opener-Policy", "same-origin")
+        response.headers.setdefault("Permissions-Policy", "camera=(), microphone=(), geolocation=()")
+        if response.mimetype == "text/html":
+            response.headers.setdefault("Cache-Control", "private, no-cache")
+        return response
+
+
+def content_policy(origins: list[str]) -> str:
+    """Shape:   origins: where uploads go beside ourselves"""
+    return "; ".join(
+        (
+            "default-src 'none'",
+            "script-src 'self'",
+            "style-src 'self'",
+            "img-src 'self' data:",
+            " ".join(("connect-src", "'self'", *origins)),
+            "form-action 'self'",
+            "base-uri 'none'",
+            "frame-ancestors 'none'",
+        )
+    )
+
+
+def store_origins(farm: Farm) -> list[str]:
+    """Where a browser may PUT the parts of an upload: the object store by the addresses that the farm hands out."""
+    store = farm.config.store
+    found: list[str] = []
+    for endpoint in (store.public_endpoint, store.endpoint, farm.cloud.internal_endpoint):
+        parts = urlsplit(endpoint)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            continue
+        port = f":{parts.port}" if parts.port else ""
+        # S3 answers under the bucket's own name too, and that is what presigned URLs of amazonaws.com use
+        found += [f"{parts.scheme}://{parts.hostname}{port}"]
+        if parts.hostname.endswith("amazonaws.com"):
+            found += [f"{parts.scheme}://{store.bucket}.{parts.hostname}{port}"]
+    return list(dict.fromkeys(found))

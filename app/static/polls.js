@@ -1,0 +1,46 @@
+// Polls behave: they rest in hidden tabs, and never pull something out from under a person's hands.
+(() => {
+  let pressed = null; // what the pointer is down on
+  const opened = new Map(); // <details> of a region that is being replaced, and how far its logs were scrolled
+
+  const isPoll = (detail) => detail.requestConfig.verb === "get" && !detail.requestConfig.triggeringEvent;
+
+  document.addEventListener("pointerdown", (event) => { pressed = event.target; }, true);
+  for (const end of ["pointerup", "pointercancel", "dragend"]) {
+    // the click comes after pointerup: let it land first
+    document.addEventListener(end, () => setTimeout(() => { pressed = null; }), true);
+  }
+
+  document.addEventListener("htmx:beforeRequest", (event) => {
+    if (document.hidden && isPoll(event.detail)) event.preventDefault();
+  });
+
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    const { target, xhr, shouldSwap } = event.detail;
+    if (!shouldSwap || xhr.getResponseHeader("HX-Retarget")) return;
+    const typing = document.activeElement?.matches("input, select, textarea") && target.contains(document.activeElement);
+    if ((pressed && target.contains(pressed)) || (typing && isPoll(event.detail))) {
+      event.detail.shouldSwap = false; // the version seen stays the old one: the next poll brings it
+      return;
+    }
+    opened.clear();
+    for (const each of target.querySelectorAll("details[id]")) opened.set(each.id, each.open);
+    for (const each of target.querySelectorAll("pre[id]")) {
+      const atEnd = each.scrollTop + each.clientHeight >= each.scrollHeight - 4;
+      opened.set(each.id, atEnd ? Infinity : each.scrollTop);
+    }
+  });
+
+  document.addEventListener("htmx:afterSwap", () => {
+    for (const [id, state] of opened) {
+      const element = document.getElementById(id);
+      if (element instanceof HTMLDetailsElement) element.open = state;
+      else if (element) element.scrollTop = state === Infinity ? element.scrollHeight : state;
+    }
+    opened.clear();
+  });
+
+  document.addEventListener("visibilitychange", () => {
+    if (!document.hidden) htmx.trigger(document.body, "job-changed"); // what happened meanwhile is shown at once
+  });
+})();

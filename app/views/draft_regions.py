@@ -1,0 +1,123 @@
+"""The regions of a draft: its files, what the inspection found, the form, and whether it can be submitted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from app.current import current_farm
+from app.views.regions import CHANGED, Region, region
+from app.views.settings_form import form_values
+from supervisor import queries
+from supervisor.domain.errors import Rejected
+from supervisor.domain.file import FileStatus
+from supervisor.domain.frame import parse_frames
+from supervisor.domain.scene import DependencyFound, FoundAs
+from supervisor.domain.settings import FILE_FORMATS
+from supervisor.queries import FileView, JobDetail
+
+FILES_SHOWN = 300
+DEPENDENCIES_SHOWN = 200
+#: `hx-trigger` of a draft's regions: only what this page does changes a draft, but for checks that go on in the background.
+_QUIET = f"{CHANGED} from:body"
+_BUSY = f"every 2s, {CHANGED} from:body"
+
+_ORDER = {FoundAs.MISSING: 0, FoundAs.ABSOLUTE: 1, FoundAs.ELSEWHERE: 2, FoundAs.PRESENT: 3}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FormInput:
+    """What a person typed, and what was wrong with it. Empty: nothing was typed, the draft's own settings are shown."""
+
+    values: Mapping[str, str] = field(default_factory=dict)
+    errors: Mapping[str, str] = field(default_factory=dict)
+
+
+def _trigger(detail: JobDetail, files: list[FileView] | None = None) -> str:
+    checking = files is not None and any(each.status is FileStatus.CHECKING for each in files)
+    return _BUSY if detail.uploading or checking else _QUIET
+
+
+def files_region(job: str) -> Region:
+    farm = current_farm()
+    detail = queries.job_detail(farm, job)
+    files = queries.job_files(farm, job, limit=FILES_SHOWN)
+    return region(
+        "jobs/_files.html",
+        shows=([(each.id, each.path, each.bytes, each.status, each.problem, each.is_main) for each in files], detail.file_count),
+        job=detail.summary,
+        files=files,
+        file_count=detail.file_count,
+        file_bytes=detail.file_bytes,
+        trigger=_trigger(detail, files),
+    )
+
+
+def scene_region(job: str) -> Region:
+    """What the inspection of the main file found, and which files are missing."""
+    farm = current_farm()
+    detail = queries.job_detail(farm, job)
+    found = sorted(detail.dependencies, key=lambda each: (_ORDER[each.found], each.dependency.path))
+    main = detail.main_file
+    return region(
+        "jobs/_scene.html",
+        shows=(detail.scene, found, main and (main.id, main.inspection)),
+        job=detail.summary,
+        main=main,
+        inspection=main.inspection if main else None,
+        scene=detail.scene,
+        dependencies=found[:DEPENDENCIES_SHOWN],
+        hidden=max(0, len(found) - DEPENDENCIES_SHOWN),
+        tally=_tally(found),
+        trigger=_trigger(detail),
+    )
+
+
+def _tally(found: list[DependencyFound]) -> dict[str, int]:
+    return {kind.value: sum(each.found is kind for each in found) for kind in FoundAs}
+
+
+def form_region(job: str, typed: FormInput | None = None) -> Region:
+    """The settings. Its version names the scene and the files to pick from alone: a form is not replaced under a person's hands."""
+    farm = current_farm()
+    detail = queries.job_detail(farm, job)
+    typed = typed or FormInput()
+    main, candidates = detail.main_file, detail.main_candidates
+    return region(
+        "jobs/_form.html",
+        shows=(detail.scene, main and main.id, [each.id for each in candidates], typed),
+        job=detail.summary,
+        detail=detail,
+        scene=detail.scene,
+        scenes=main.inspection.scenes if main and main.inspection else (),
+        candidates=candidates,
+        values={**form_values(detail, farm.config.render.persistent_data), **typed.values},
+        errors=typed.errors,
+        formats=FILE_FORMATS,
+        max_instances=farm.config.render.max_instances,
+        slots=farm.config.local.slots if farm.config.cloud.provider == "local" else None,
+        rents=farm.config.cloud.provider != "local",
+        trigger=_trigger(detail),
+    )
+
+
+def check_region(job: str, errors: Mapping[str, str] | None = None) -> Region:
+    """Whether the draft can be submitted: what would be rendered, or what is in the way."""
+    farm = current_farm()
+    detail = queries.job_detail(farm, job)
+    return region(
+        "jobs/_check.html",
+        shows=(detail.blockers, detail.problems, detail.frames_spec, detail.settings, detail.scene, errors),
+        job=detail.summary,
+        detail=detail,
+        errors=errors or {},
+        frame_total=_count(detail.frames_spec, farm.config.render.max_frames),
+        trigger=_trigger(detail),
+    )
+
+
+def _count(frames_spec: str, max_frames: int) -> int:
+    try:
+        return len(parse_frames(frames_spec, max_frames=max_frames)) if frames_spec else 0
+    except Rejected:
+        return 0

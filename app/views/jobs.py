@@ -1,0 +1,119 @@
+"""Jobs: the list, a job's page, and its regions as they are polled."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response as AnyResponse
+
+from app.current import current_farm
+from app.views import draft_regions, frame_regions, job_regions
+from app.views.draft_regions import FormInput
+from app.views.regions import Region
+from supervisor import queries
+from supervisor.domain.job import JobStatus
+from supervisor.queries import JobDetail
+
+blueprint = Blueprint("jobs", __name__)
+
+
+@blueprint.get("/")
+def home() -> AnyResponse:
+    return redirect(url_for("jobs.index"), 303)
+
+
+@blueprint.get("/jobs")
+def index() -> str:
+    return render_template("jobs/index.html", jobs=job_regions.list_region(request.args.get("after")).html())
+
+
+@blueprint.get("/jobs/list", endpoint="list")
+def list_of_jobs() -> Response:
+    return job_regions.list_region(request.args.get("after")).answer()
+
+
+@blueprint.get("/jobs/<job>")
+def detail(job: str) -> str:
+    return page(queries.job_detail(current_farm(), job))
+
+
+def page(detail: JobDetail, *, typed: FormInput | None = None) -> str:
+    """A job's page: the form of a draft, or how the job goes."""
+    job = detail.summary.id
+    regions: dict[str, Region] = {"status": job_regions.status_region(job, detail)}
+    if detail.summary.status is JobStatus.DRAFT:
+        regions |= {
+            "files": draft_regions.files_region(job),
+            "scene": draft_regions.scene_region(job),
+            "form": draft_regions.form_region(job, typed),
+            "check": draft_regions.check_region(job),
+        }
+        uploads = current_farm().config.uploads
+        return render_template("jobs/draft.html", job=detail.summary, max_file_gib=uploads.max_file_gib, **_painted(regions))
+    regions |= {
+        "problems": job_regions.problems_region(job, detail),
+        "previews": frame_regions.previews_region(job),
+        "frames": frame_regions.frames_region(job, request.args.get("first", type=int)),
+        "instances": job_regions.instances_region(job),
+        "downloads": job_regions.downloads_region(job),
+        "events": job_regions.events_region(job),
+    }
+    return render_template("jobs/detail.html", job=detail.summary, detail=detail, **_painted(regions))
+
+
+def _painted(regions: dict[str, Region]) -> dict[str, str]:
+    return {name: each.html() for name, each in regions.items()}
+
+
+@blueprint.get("/jobs/<job>/status")
+def status(job: str) -> Response:
+    return job_regions.status_region(job).answer()
+
+
+@blueprint.get("/jobs/<job>/problems")
+def problems(job: str) -> Response:
+    return job_regions.problems_region(job).answer()
+
+
+@blueprint.get("/jobs/<job>/previews")
+def previews(job: str) -> Response:
+    return frame_regions.previews_region(job).answer()
+
+
+@blueprint.get("/jobs/<job>/frames")
+def frames(job: str) -> Response:
+    return frame_regions.frames_region(job, request.args.get("first", type=int)).answer()
+
+
+@blueprint.get("/jobs/<job>/instances")
+def instances(job: str) -> Response:
+    return job_regions.instances_region(job).answer()
+
+
+@blueprint.get("/jobs/<job>/downloads")
+def downloads(job: str) -> Response:
+    return job_regions.downloads_region(job).answer()
+
+
+@blueprint.get("/jobs/<job>/events")
+def events(job: str) -> Response:
+    return job_regions.events_region(job).answer()
+
+
+@blueprint.get("/jobs/<job>/files")
+def files(job: str) -> Response:
+    return draft_regions.files_region(job).answer()
+
+
+@blueprint.get("/jobs/<job>/scene")
+def scene(job: str) -> Response:
+    return draft_regions.scene_region(job).answer()
+
+
+@blueprint.get("/jobs/<job>/form")
+def form(job: str) -> Response:
+    return draft_regions.form_region(job).answer()
+
+
+@blueprint.get("/jobs/<job>/check")
+def check(job: str) -> Response:
+    return draft_regions.check_region(job).answer()

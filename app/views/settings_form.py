@@ -1,0 +1,111 @@
+"""The form of a job's settings: from what a person typed to JobSettings, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
+
+from supervisor.domain.errors import Rejected
+from supervisor.domain.instance import Market
+from supervisor.domain.settings import FILE_FORMATS, JobSettings, OutputSettings
+from supervisor.queries import JobDetail
+
+FIELDS = (
+    "frames",
+    "instances",
+    "scene",
+    "camera",
+    "market",
+    "max_price_usd_per_h",
+    "instance_types",
+    "output_name",
+    "output_format",
+    "resolution_pct",
+    "samples",
+    "persistent_data",
+)
+
+
+def form_values(detail: JobDetail, persistent_default: bool) -> dict[str, str]:
+    """The draft's settings as the form shows them. Empty: as the scene says; the frames are always written out."""
+    settings, output = detail.settings, detail.settings.output
+    persistent = persistent_default if settings.persistent_data is None else settings.persistent_data
+    return {
+        "frames": settings.frames or detail.frames_spec,
+        "frames_default": "" if settings.frames else detail.frames_spec,
+        "instances": str(settings.instances),
+        "scene": settings.scene or "",
+        "camera": settings.camera or "",
+        "market": settings.market.value,
+        "max_price_usd_per_h": _shown(settings.max_price_usd_per_h),
+        "instance_types": ", ".join(settings.instance_types),
+        "output_name": output.name or "",
+        "output_format": output.format or "",
+        "resolution_pct": _shown(output.resolution_pct),
+        "samples": _shown(output.samples),
+        "persistent_data": "on" if persistent else "",
+    }
+
+
+def _shown(value: object) -> str:
+    return "" if value is None else str(value)
+
+
+def typed_values(form: Mapping[str, str]) -> dict[str, str]:
+    """What a person typed, to show it again beside what was wrong with it. An unticked box is not sent: it counts as empty."""
+    values = {name: form.get(name, "").strip() for name in FIELDS if name in form or name == "persistent_data"}
+    return values | {"frames_default": form.get("frames_default", "").strip()}
+
+
+def settings_of(form: Mapping[str, str], *, persistent_default: bool) -> JobSettings:
+    """The settings that a person typed.
+
+    Errors:  Rejected - by field, the first that is no number where one belongs; the command checks the rest
+    """
+    frames = form.get("frames", "").strip()
+    persistent = form.get("persistent_data", "") == "on"
+    return JobSettings(
+        # left as the scene prefilled it: the scene's own, so that choosing another scene brings that one's frames
+        frames=None if frames == form.get("frames_default", "").strip() else frames or None,
+        instances=_whole(form, "instances", "Instances", 1, 10_000) or 1,
+        market=Market.SPOT if form.get("market") == Market.SPOT else Market.ON_DEMAND,
+        max_price_usd_per_h=_price(form),
+        instance_types=tuple(part.strip() for part in form.get("instance_types", "").split(",") if part.strip()),
+        scene=form.get("scene") or None,
+        camera=form.get("camera") or None,
+        output=OutputSettings(
+            name=form.get("output_name", "").strip() or None,
+            format=_format(form.get("output_format", "")),
+            resolution_pct=_whole(form, "resolution_pct", "Resolution", 1, 1000),
+            samples=_whole(form, "samples", "Samples", 1, 65536),
+        ),
+        persistent_data=None if persistent == persistent_default else persistent,
+    )
+
+
+def _whole(form: Mapping[str, str], name: str, label: str, least: int, most: int) -> int | None:
+    text = form.get(name, "").strip()
+    if not text:
+        return None
+    if not text.isascii() or not text.isdigit() or len(text) > 9 or not least <= int(text) <= most:
+        raise Rejected(f"{label}: write a whole number from {least} to {most}.", field=name)
+    return int(text)
+
+
+def _price(form: Mapping[str, str]) -> Decimal | None:
+    text = form.get("max_price_usd_per_h", "").strip().lstrip("$")
+    if not text or form.get("market") != Market.SPOT:
+        return None
+    try:
+        price = Decimal(text)
+    except InvalidOperation as error:
+        raise Rejected("Highest price: write dollars per hour, such as 0.45.", field="max_price_usd_per_h") from error
+    if not price.is_finite() or price <= 0:
+        raise Rejected("Highest price: it must be more than 0.", field="max_price_usd_per_h")
+    return price
+
+
+def _format(identifier: str) -> str | None:
+    if identifier and identifier not in FILE_FORMATS:
+        raise Rejected("Format: pick one of the list.", field="output_format")
+    return identifier or None
