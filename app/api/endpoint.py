@@ -48,6 +48,7 @@ class Endpoint:
     answer: Any = None  #: a model, list[model], or None: no JSON
     answer_media: str = JSON  #: empty: nothing
     status: int = 200
+    also: tuple[int, ...] = ()  #: other statuses of success: a part (206), nothing new (304)
     query: type[Query] | None = None
     body: type[Body] | None = None
     body_media: str = JSON  #: of a body that is no JSON

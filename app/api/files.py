@@ -79,18 +79,22 @@ def _content_length() -> int:
 
 
 def _file(job: str, path: str) -> FileView:
-    """A file by its path or id. Errors: NotFound"""
+    """A file by its id or path. Errors: NotFound"""
+    try:
+        return commands.file_view(current_farm(), job, path)
+    except NotFound:
+        pass
     after = ""
     while files := queries.job_files(current_farm(), job, after=after, limit=models.MAX_PAGE):
         for file in files:
-            if path in {file.id, file.path}:
+            if file.path == path:
                 return file
         after = files[-1].path
-    raise NotFound(f"job {job} has no file “{path}”")
+    raise NotFound(f"the job has no file “{path}”")
 
 
 def _serializer() -> URLSafeTimedSerializer:
-    return URLSafeTimedSerializer(current_link_key(), salt="part")
+    return URLSafeTimedSerializer(current_link_key(), salt="kiln.part")
 
 
 def _part_url(job: str, file: str) -> str:

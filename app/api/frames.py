@@ -101,7 +101,8 @@ def _asked_range(output: OutputView, etag: str) -> tuple[int, int]:
         return 0, output.bytes
     span = asked.range_for_length(output.bytes)
     if span is None or None in span:
-        raise Refusal(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, f"the file has {output.bytes} bytes")
+        size = {"Content-Range": f"bytes */{output.bytes}"}
+        raise Refusal(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, f"the file has {output.bytes} bytes", headers=size)
     first, end = span
     return first, end
 

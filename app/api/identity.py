@@ -16,13 +16,15 @@ def require_user() -> User:
     token = bearer_token()
     if user is None and token is None:
         raise Refusal(
-            HTTPStatus.UNAUTHORIZED, "send a token, as Authorization: Bearer TOKEN; `kiln token create USER` makes one", challenge="Bearer"
+            HTTPStatus.UNAUTHORIZED,
+            "send a token, as Authorization: Bearer TOKEN; `kiln token create USER` makes one",
+            headers={"WWW-Authenticate": "Bearer"},
         )
     if user is None:
         raise Refusal(
             HTTPStatus.UNAUTHORIZED,
             "this token is not valid (any more); `kiln token create USER` makes one",
-            challenge='Bearer error="invalid_token"',
+            headers={"WWW-Authenticate": 'Bearer error="invalid_token"'},
         )
     if token is None:
         csrf.protect()

@@ -58,8 +58,6 @@ def _modelled(endpoints: Sequence[Endpoint]) -> Iterator[tuple[type[BaseModel], 
     for endpoint in endpoints:
         if endpoint.body:
             seen.add((endpoint.body, "validation"))
-        if endpoint.query:
-            seen.add((endpoint.query, "validation"))
         if endpoint.answer is not None:
             seen.add((_item(endpoint.answer), "serialization"))
     seen.add((Problem, "serialization"))
@@ -116,6 +114,9 @@ def _responses(endpoint: Endpoint, schemas: Any) -> Json:
     elif endpoint.answer_media:
         answer["content"] = {endpoint.answer_media: {}}
     responses = {str(endpoint.status): answer}
+    for status in endpoint.also:
+        content = {"content": answer["content"]} if status == HTTPStatus.PARTIAL_CONTENT else {}
+        responses[str(status)] = {"description": HTTPStatus(status).phrase, **content}
     for status in sorted(_failures(endpoint)):
         content = {MEDIA_TYPE: {"schema": {"$ref": _REF.format(model=Problem.__name__)}}}
         responses[str(status)] = {"description": HTTPStatus(status).phrase, "content": content}
@@ -123,7 +124,7 @@ def _responses(endpoint: Endpoint, schemas: Any) -> Json:
 
 
 def _failures(endpoint: Endpoint) -> set[int]:
-    failures = set(endpoint.problems)
+    failures = {*endpoint.problems, 500}
     if endpoint.needs_login:
         failures |= {400, 401} if endpoint.method != "GET" else {401}
     if endpoint.body:

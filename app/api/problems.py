@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 
 from flask import Blueprint, Response, request
@@ -32,11 +32,13 @@ _OF_COMMANDS: tuple[tuple[type[CommandError], HTTPStatus], ...] = (
 class Refusal(Exception):
     """A request is answered with a problem document."""
 
-    def __init__(self, status: HTTPStatus, detail: str, *, errors: Iterable[FieldError] = (), challenge: str = "") -> None:
+    def __init__(
+        self, status: HTTPStatus, detail: str, *, errors: Iterable[FieldError] = (), headers: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__(detail)
         self.status = status
         self.errors = tuple(errors)
-        self.challenge = challenge  #: WWW-Authenticate
+        self.headers = dict(headers or {})
 
 
 def problem_response(status: HTTPStatus, detail: str, *, errors: Iterable[FieldError] = ()) -> Response:
@@ -84,8 +86,7 @@ def install_problems(blueprint: Blueprint) -> None:
 
 def _of_refusal(error: Refusal) -> Response:
     response = problem_response(error.status, str(error), errors=error.errors)
-    if error.challenge:
-        response.headers["WWW-Authenticate"] = error.challenge
+    response.headers.update(error.headers)
     return response
 
 

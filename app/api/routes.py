@@ -45,7 +45,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         view=jobs.delete_job,
         answer_media="",
         status=204,
-        problems=(404, 409),
+        problems=(404, 409, 503),
     ),
     Endpoint(
         method="POST",
@@ -96,7 +96,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         body=models.NewFile,
         answer=models.UploadPlan,
         status=201,
-        problems=(404, 409, 507),
+        problems=(404, 409, 507, 503),
     ),
     Endpoint(
         method="GET",
@@ -115,7 +115,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         view=files.put_file,
         body_media=BYTES,
         answer=models.File,
-        problems=(404, 409, 411, 422, 507),
+        problems=(404, 409, 411, 422, 507, 503),
     ),
     Endpoint(
         method="DELETE",
@@ -125,7 +125,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         view=files.remove_file,
         answer_media="",
         status=204,
-        problems=(404, 409),
+        problems=(404, 409, 503),
     ),
     Endpoint(
         method="GET",
@@ -135,7 +135,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         view=files.resume_file,
         query=models.UploadQuery,
         answer=models.UploadPlan,
-        problems=(404, 409, 422),
+        problems=(404, 409, 422, 503),
     ),
     Endpoint(
         method="POST",
@@ -145,7 +145,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         view=files.complete_file,
         body=models.FinishedUpload,
         answer=models.File,
-        problems=(404, 409, 507),
+        problems=(404, 409, 507, 503),
     ),
     Endpoint(
         method="PUT",
@@ -155,7 +155,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         view=files.put_part,
         body_media=BYTES,
         answer_media="",
-        problems=(403, 404, 409, 411, 422, 507),
+        problems=(403, 404, 409, 411, 422, 507, 503),
         needs_login=False,
     ),
     Endpoint(
@@ -184,7 +184,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         summary="A small picture of a frame",
         view=frames.show_preview,
         answer_media="image/webp",
-        problems=(404,),
+        also=(304,),
+        problems=(404, 503),
     ),
     Endpoint(
         method="GET",
@@ -194,7 +195,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         view=frames.show_log,
         query=models.LogQuery,
         answer_media="text/plain",
-        problems=(404, 422),
+        problems=(404, 422, 503),
     ),
     Endpoint(
         method="GET",
@@ -203,7 +204,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         summary="A rendered file of a frame; answers Range",
         view=frames.send_output,
         answer_media="*/*",
-        problems=(404, 416),
+        also=(206, 304),
+        problems=(404, 416, 503),
     ),
     Endpoint(
         method="GET",
@@ -222,7 +224,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         view=downloads.begin_download,
         answer=models.Download,
         status=202,
-        problems=(404, 409, 507),
+        problems=(404, 409, 507, 503),
     ),
     Endpoint(
         method="GET",

@@ -27,7 +27,7 @@ class LocalFile:
 
 
 def gather(main: Path, others: Sequence[Path]) -> list[LocalFile]:
-    """List the main file, first, and the others, folders with all that is in them.
+    """List the main file, first, and the others, folders with all that is in them but empty files, which no farm takes.
 
     Paths in the job are relative to the main file's folder; if something lies outside of it, to the folder that holds all,
     so that what the .blend says of its neighbours (`//../textures`) stays true.
@@ -51,8 +51,9 @@ def _files_of(path: Path) -> Iterator[Path]:
     for folder, folders, names in os.walk(path):
         folders[:] = sorted(name for name in folders if name not in _SKIPPED_NAMES)
         for name in sorted(names):
-            if name not in _SKIPPED_NAMES and not name.endswith(_SKIPPED_ENDINGS):
-                yield Path(folder, name)
+            file = Path(folder, name)
+            if name not in _SKIPPED_NAMES and not name.endswith(_SKIPPED_ENDINGS) and (file.stat().st_size or not file.is_file()):
+                yield file
 
 
 def _local_file(source: Path, root: Path) -> LocalFile:
