@@ -8,14 +8,14 @@ from flask import Flask
 from htmx_flask import Htmx
 from jinja2 import StrictUndefined
 
-from app import api
+from app.api import blueprint as api
 from app.assets import init_assets
 from app.auth import init_auth
 from app.current import serve
 from app.errors import init_errors
 from app.filters import init_filters
 from app.security import init_security
-from app.views import accounts, downloads, drafts, frames, health, jobs
+from app.views.all import BLUEPRINTS
 from supervisor.farm import Farm
 
 __all__ = ["create_app"]
@@ -36,7 +36,6 @@ def create_app(farm: Farm, *, secret_key: str, link_key: str) -> Flask:
     init_auth(app, farm.config.server)
     init_filters(app)
     init_assets(app)
-    for blueprint in (accounts.blueprint, jobs.blueprint, drafts.blueprint, frames.blueprint, downloads.blueprint, health.blueprint):
+    for blueprint in (*BLUEPRINTS, api):
         app.register_blueprint(blueprint)
-    app.register_blueprint(api.blueprint)
     return app

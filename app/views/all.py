@@ -1,0 +1,13 @@
+"""Every blueprint of pages. The modules of actions add their routes to the jobs' blueprint by being imported."""
+
+from __future__ import annotations
+
+from app.views import drafts as _drafts  # noqa: F401 - adds routes
+from app.views import job_actions as _job_actions  # noqa: F401 - adds routes
+from app.views.accounts import blueprint as accounts
+from app.views.downloads import blueprint as downloads
+from app.views.frames import blueprint as frames
+from app.views.health import blueprint as health
+from app.views.jobs import blueprint as jobs
+
+BLUEPRINTS = (accounts, jobs, frames, downloads, health)
