@@ -43,6 +43,18 @@ def connect_s3(endpoint: str, *, region: str, access_key: str = "", secret_key: 
     return session.client("s3", endpoint_url=endpoint or None, config=config)
 
 
+def ambient_keys(profile: str) -> tuple[str, str]:
+    """Find keys where botocore looks: those of `profile` if there is one, else the default ones (environment, files).
+
+    Returns: access key and secret; empty where there are none
+    """
+    session = boto3.session.Session()
+    if profile in session.available_profiles:
+        session = boto3.session.Session(profile_name=profile)
+    found = session.get_credentials()
+    return (found.access_key, found.secret_key) if found else ("", "")
+
+
 def prepare_bucket(client: Any, bucket: str) -> None:
     """Make the bucket exist, and let browsers of any origin PUT parts to presigned URLs and read their ETags.
 

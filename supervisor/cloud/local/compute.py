@@ -72,7 +72,7 @@ class LocalCompute:
         threads: int,
         store: NodeStore,
         times: NodeTimes,
-        blenders: Sequence[LocalBlender],
+        blenders: Callable[[], Sequence[LocalBlender]],
         snapshot_folder: Callable[[str], Path],
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         agent: Sequence[str] = (sys.executable, "-m", "nodeimage.agent"),
@@ -99,7 +99,7 @@ class LocalCompute:
             granted = min(spec.count, self.free_slots())
             if granted < 1:
                 raise NoCapacity(f"can't launch {spec.count} instances for {spec.job}: all {self._slots} slots of this machine are taken")
-            blender = choose_blender(self._blenders, spec.blender_version)
+            blender = choose_blender(self._blenders(), spec.blender_version)
             if blender is None:
                 raise Refused(f"can't launch instances for {spec.job}: there is no Blender on this machine; `kiln doctor` says what to do")
             source = self._snapshot_folder(spec.workspace)

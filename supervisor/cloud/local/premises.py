@@ -36,7 +36,7 @@ class LocalPremises:
         self,
         data: Path,
         *,
-        search: Search,
+        search: Callable[[], Search],
         slots: int,
         min_free_bytes: int,
         objects: ObjectStore,
@@ -56,7 +56,7 @@ class LocalPremises:
         self._clock = clock
 
     def blenders(self) -> Sequence[BlenderFound]:
-        return [BlenderFound(version=blender.version, where=blender.command) for blender in self._search.found]
+        return [BlenderFound(version=blender.version, where=blender.command) for blender in self._search().found]
 
     def free_bytes(self) -> int | None:
         return shutil.disk_usage(self._data).free
@@ -96,11 +96,11 @@ class LocalPremises:
         return Check(name="memory", is_ok=is_ok, text=text, remedy=remedy)
 
     def _check_blender(self) -> Iterator[Check]:
-        for blender in self._search.found:
+        for blender in self._search().found:
             yield Check(name="Blender", is_ok=True, text=f"{blender.version} ({blender.command})")
-        for problem in self._search.problems:
+        for problem in self._search().problems:
             yield Check(name="Blender", is_ok=False, text=problem, remedy="mend it, or name another one in [blender] command")
-        if not self._search.found and not self._search.problems:
+        if not self._search().found and not self._search().problems:
             remedy = "run `make setup`, or install Blender 4.2 or newer and name it in [blender] command"
             yield Check(name="Blender", is_ok=False, text="there is none on this machine", remedy=remedy)
         missing = missing_libraries()

@@ -94,6 +94,10 @@ class SeaweedFS:
                     # Mostly a port that was taken between choosing and opening it.
                     (self._folder / "ports.json").unlink(missing_ok=True)
 
+    def attach(self) -> None:
+        """Speak to the store that another process of the farm runs. Nothing is started: without one, calls find nobody there."""
+        self._ports = keep_ports(self._folder / "ports.json", only_free=False)
+
     def ensure_running(self) -> bool:
         """Start the store again if it died, at its old address; win room back if it is full. For a timer.
 
@@ -111,10 +115,10 @@ class SeaweedFS:
             self._launch()
             return True
 
-    def stop(self) -> None:
-        """End the store: asked, given 4 s, then killed. Works from any process of the farm, whoever started it. Repeat: safe."""
+    def stop(self, *, grace_s: float = _STOP_GRACE_S) -> None:
+        """End the store: asked, given `grace_s`, then killed. Works from any process of the farm, whoever started it. Repeat: safe."""
         with self._lock:
-            self._end_leftovers()
+            self._end_leftovers(grace_s)
             self._child = None
 
     def is_running(self) -> bool:
@@ -198,7 +202,7 @@ class SeaweedFS:
                     raise StoreDidNotStart(text) from error
             time.sleep(_POLL_S)
 
-    def _end_leftovers(self) -> None:
+    def _end_leftovers(self, grace_s: float = _STOP_GRACE_S) -> None:
         """End whatever runs on our data: the one written down, and one whose starter died before it could write."""
         candidates = processes.with_environment(f"HOME={self._folder}\0")
         running = {process.pid: process for process in candidates if self._is_ours(process)}
@@ -206,7 +210,7 @@ class SeaweedFS:
         if recorded and recorded.is_alive() and self._is_ours(recorded):
             running[recorded.pid] = recorded
         if running:
-            processes.end_all(running.values(), grace_s=_STOP_GRACE_S)
+            processes.end_all(running.values(), grace_s=grace_s)
         if self._child:
             # Collected here, not by its number: the object would otherwise take it for running.
             with suppress(subprocess.TimeoutExpired):

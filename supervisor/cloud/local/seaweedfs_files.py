@@ -79,11 +79,11 @@ def _identity(name: str, access: str, secret: str, actions: Sequence[str]) -> di
     return {"name": name, "credentials": [{"accessKey": access, "secretKey": secret}], "actions": list(actions)}
 
 
-def keep_ports(path: Path) -> Mapping[str, int]:
-    """Read the ports of the last start while all of them are free, so that nodes still alive find the store again; else choose others."""
+def keep_ports(path: Path, *, only_free: bool = True) -> Mapping[str, int]:
+    """Read the ports of the last start, so that nodes still alive find the store again; choose others if they are taken (`only_free`)."""
     if path.exists():
         kept: dict[str, int] = json.loads(path.read_text())
-        if set(kept) == set(PORT_FLAGS) and all(_is_free(port) for port in kept.values()):
+        if set(kept) == set(PORT_FLAGS) and (not only_free or all(_is_free(port) for port in kept.values())):
             return kept
     chosen: list[int] = []
     for port in random.sample(_PORT_RANGE, len(_PORT_RANGE)):
