@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import timedelta
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 
 from supervisor.cloud.ports import CloudError
-from supervisor.domain.file import FileStatus
+from supervisor.domain.errors import OutOfSpace
+from supervisor.domain.file import FileStatus, is_blend
+from supervisor.domain.scene import Inspection
+from supervisor.domain.upload import gib
 from supervisor.farm import Farm
+from supervisor.inspection.plain import NotUsable, TooLarge
+from supervisor.inspection.recognise import misnamed
+from supervisor.inspection.sandbox import NoRoom, inspect_blend
 from supervisor.inspection.stream import checksum_text, copy_with_checksum
+from supervisor.room import check_room, kept_free_bytes
 from supervisor.store import files as store
 from supervisor.store.files import FileRow
 
@@ -19,6 +29,8 @@ log = logging.getLogger(__name__)
 
 #: A file so large gets its checksum in the background: reading it again would make whoever uploaded it wait.
 _CHECKSUM_LATER_BYTES = 64 << 20
+#: What a compressed .blend may grow to however small it is.
+_ALWAYS_ALLOWED_BYTES = 256 << 20
 
 
 def check_file(farm: Farm, file: FileRow, *, is_asked: bool = False, go_on: Callable[[], bool] = lambda: True) -> None:
@@ -32,9 +44,11 @@ def check_file(farm: Farm, file: FileRow, *, is_asked: bool = False, go_on: Call
             return
         try:
             _check(farm, file, is_asked=is_asked, go_on=go_on)
+        except NotUsable as error:
+            _write_bad(farm, file, str(error))
         except FileNotFoundError:
             _write_bad(farm, file, "its content is gone from the store; upload it again")
-        except CloudError as error:
+        except (CloudError, OutOfSpace) as error:
             log.warning("file not checked yet", extra={"job": file.job, "file": file.id, "error": str(error)})
 
 
@@ -68,26 +82,70 @@ def forget_file(farm: Farm, file: FileRow) -> None:
 
 
 def _check(farm: Farm, file: FileRow, *, is_asked: bool, go_on: Callable[[], bool]) -> None:
-    if is_asked and file.bytes > _CHECKSUM_LATER_BYTES:
+    if problem := misnamed(file.path):
+        raise NotUsable(problem)
+    if is_blend(file.path) and file.status is FileStatus.CHECKING:
+        _check_blend(farm, file, go_on=go_on)
+    elif is_asked and file.bytes > _CHECKSUM_LATER_BYTES:
         _write_ready(farm, file, checksum="")
-        return
+    elif checksum := _read(farm, file, lambda _: None, go_on=go_on):
+        _write_ready(farm, file, checksum=checksum)
+
+
+def _check_blend(farm: Farm, file: FileRow, *, go_on: Callable[[], bool]) -> None:
+    check_room(farm, file.bytes, what=f"reading “{file.path}”")
+    farm.scratch_folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix="inspect-", dir=farm.scratch_folder) as folder:
+        copy = Path(folder) / "file.blend"
+        with _full_disk_refused(), copy.open("wb") as out:
+            checksum = _read(farm, file, out.write, go_on=go_on)
+        if checksum:
+            _write_ready(farm, file, checksum=checksum, inspection=_inspect(farm, file, copy))
+
+
+def _inspect(farm: Farm, file: FileRow, copy: Path) -> Inspection:
+    free = farm.cloud.premises.free_bytes()
+    allowed = max(_ALWAYS_ALLOWED_BYTES, int(file.bytes * farm.config.uploads.max_zip_ratio))
+    room = allowed if free is None else max(0, free - kept_free_bytes(farm))
+    stem = PurePosixPath(file.path).stem
+    try:
+        return inspect_blend(copy, stem=stem, scratch=copy.parent, limits=farm.config.inspection, max_bytes=min(allowed, room))
+    except TooLarge as error:
+        if room < allowed:
+            raise OutOfSpace(f"there is no room to unpack “{file.path}” for reading") from error
+        raise NotUsable(f"unpacked, it has more than {gib(allowed)}, which no .blend of its size has ([uploads] max_zip_ratio)") from error
+    except NoRoom as error:
+        raise OutOfSpace(f"there is no room to unpack “{file.path}” for reading") from error
+
+
+def _read(farm: Farm, file: FileRow, write: Callable[[bytes], object], *, go_on: Callable[[], bool]) -> str | None:
+    """Read a file from the store once. Returns: its checksum; None if `go_on` said no. Errors: NotUsable - it has another length"""
     with closing(farm.cloud.objects.open(file.key)) as source:
-        read = copy_with_checksum(source, lambda _: None, go_on=go_on)
+        read = copy_with_checksum(source, write, go_on=go_on)
     if read is None:
-        return
+        return None
     length, crc = read
     if length != file.bytes:
-        _write_bad(farm, file, f"it has {length} bytes in the store where {file.bytes} were announced; upload it again")
-    elif file.status is FileStatus.READY:
-        with farm.db.write() as connection:
-            store.keep_checksum(connection, file, checksum=checksum_text(crc))
-    else:
-        _write_ready(farm, file, checksum=checksum_text(crc))
+        raise NotUsable(f"it has {length} bytes in the store where {file.bytes} were announced; upload it again")
+    return checksum_text(crc)
 
 
-def _write_ready(farm: Farm, file: FileRow, *, checksum: str) -> None:
+@contextmanager
+def _full_disk_refused() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise OutOfSpace("the farm's disk is full") from error
+
+
+def _write_ready(farm: Farm, file: FileRow, *, checksum: str, inspection: Inspection | None = None) -> None:
     with farm.db.write() as connection:
-        store.mark_ready(connection, file, checksum=checksum, inspection=None)
+        if file.status is FileStatus.READY:
+            store.keep_checksum(connection, file, checksum=checksum)
+        else:
+            store.mark_ready(connection, file, checksum=checksum, inspection=inspection)
 
 
 def _write_bad(farm: Farm, file: FileRow, problem: str) -> None:
