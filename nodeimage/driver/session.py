@@ -18,12 +18,13 @@ import bpy
 
 from .channel import Channel, leave, limit_memory, log_bytes, peak_memory_bytes, print_by_line
 from .check import BadOutput, checked_outputs
+from .evaluation import Evaluation
 from .findings import missing_things
 from .outputs import OutputPaths
 from .preview import Previewer
 from .progress import Progress
 from .scene_file import CannotOpen, choose_device, choose_scene, describe, fix_format, open_file, switch_off_scripts
-from .simulations import simulation_start, unbaked_simulations
+from .simulations import unbaked_simulations
 
 
 def run(events_fd: int) -> None:
@@ -63,8 +64,9 @@ def opened_session(channel: Channel, command: dict[str, Any]) -> Session | None:
         findings = fix_format(scene, settings.get("file_format"))
         findings += switch_off_scripts(scene)
         device, device_findings = choose_device(scene)
-        session = Session(channel, scene, settings)
-        findings += device_findings + session.paths.findings() + missing_things() + unbaked_simulations(scene)
+        unbaked = unbaked_simulations(scene)
+        session = Session(channel, scene, settings, is_unbaked=bool(unbaked))
+        findings += device_findings + session.paths.findings() + missing_things() + unbaked
     except (CannotOpen, MemoryError, RuntimeError) as error:
         traceback.print_exc()
         channel.emit(
@@ -85,10 +87,10 @@ def opened_session(channel: Channel, command: dict[str, Any]) -> Session | None:
 class Session:
     """One open .blend."""
 
-    def __init__(self, channel: Channel, scene: Any, settings: dict[str, Any]) -> None:
+    def __init__(self, channel: Channel, scene: Any, settings: dict[str, Any], *, is_unbaked: bool) -> None:
         self._channel = channel
         self._scene = scene
-        self._evaluated: int | None = None
+        self._evaluation = Evaluation(scene, is_unbaked=is_unbaked)
         self._progress = Progress(channel)
         self._previewer = Previewer(settings["preview_width_px"]) if settings.get("preview_width_px") else None
         self.paths = OutputPaths(scene, settings.get("output_name"))
@@ -102,7 +104,7 @@ class Session:
             os.makedirs(outputs_folder, exist_ok=True)
             main = self.paths.point_to(outputs_folder, frame)
             self._progress.begin(frame)
-            self._evaluate(frame, in_order=command.get("in_order", False))
+            self._evaluation.bring_to(frame, in_order=command.get("in_order", False), say=self._progress.say)
             self._render_still()
             render_s = round(time.monotonic() - began, 3)
             self._channel.emit("saved", frame=frame)
@@ -125,16 +127,6 @@ class Session:
             )
         finally:
             self._progress.end()
-
-    def _evaluate(self, frame: int, *, in_order: bool) -> None:
-        """Bring the scene to a frame; in order, through every frame since the simulation's start or the one evaluated last."""
-        if in_order:
-            first = simulation_start(self._scene) if self._evaluated is None or self._evaluated >= frame else self._evaluated + 1
-            for earlier in range(first, frame):
-                self._progress.say(f"Evaluating frame {earlier}")
-                self._scene.frame_set(earlier)
-        self._scene.frame_set(frame)
-        self._evaluated = frame
 
     def _render_still(self) -> None:
         answer = bpy.ops.render.render(write_still=True, scene=self._scene.name)
