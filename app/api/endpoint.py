@@ -11,8 +11,10 @@ from urllib.parse import urlencode
 from flask import Blueprint, Response, request
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from supervisor.domain.frame import FIRST_FRAME, LAST_FRAME
+
 from .identity import require_user
-from .models import Body, Query
+from .models import MAX_PARTS, Body, Query
 from .problems import Refusal, validation_refusal
 
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -23,7 +25,12 @@ BYTES = "application/octet-stream"
 MAX_JSON_BYTES = 4 << 20
 
 #: Flask's converter for each path parameter that is not a plain string.
-_CONVERTERS = {"number": "int(signed=True)", "part": "int", "path": "path", "name": "path"}
+_CONVERTERS = {
+    "number": "int(signed=True)",
+    "part": f"int(max={MAX_PARTS})",
+    "path": "path",
+    "name": "path",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +79,7 @@ def add_endpoint(blueprint: Blueprint, endpoint: Endpoint) -> None:
     def serve(**arguments: Any) -> Response:
         if endpoint.needs_login:
             require_user()
+        _check_number(arguments.get("number", FIRST_FRAME))
         if endpoint.query:
             arguments["query"] = _read_query(endpoint.query)
         if endpoint.body:
@@ -79,6 +87,12 @@ def add_endpoint(blueprint: Blueprint, endpoint: Endpoint) -> None:
         return _respond(endpoint, adapter, endpoint.view(**arguments))
 
     blueprint.add_url_rule(endpoint.rule, endpoint=endpoint.name, view_func=serve, methods=[endpoint.method])
+
+
+def _check_number(number: int) -> None:
+    # werkzeug's own converter takes no negative minimum
+    if not FIRST_FRAME <= number <= LAST_FRAME:
+        raise Refusal(HTTPStatus.NOT_FOUND, f"Blender has no frame {number}")
 
 
 def _read_query(model: type[Query]) -> Query:

@@ -15,6 +15,7 @@ from supervisor.domain.job import JobStatus
 from supervisor.domain.scene import DependencyKind, FoundAs
 
 MAX_PAGE = 1000
+MAX_PARTS = 10_000  # of one upload: S3's own limit
 
 Name = Annotated[str, StringConstraints(max_length=200)]
 Text = Annotated[str, StringConstraints(max_length=4096)]
@@ -28,9 +29,9 @@ class Body(BaseModel):
 
 
 class Query(BaseModel):
-    """A request's query string."""
+    """A request's query string: a misspelt parameter is refused, never passed over."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Answer(BaseModel):
@@ -84,12 +85,12 @@ class NewFile(Body):
 
 
 class SentPart(Body):
-    number: int = Field(ge=1, le=10_000)
+    number: int = Field(ge=1, le=MAX_PARTS)
     etag: Annotated[str, StringConstraints(min_length=1, max_length=256)] = Field(description="As the PUT answered it, quotes or not.")
 
 
 class FinishedUpload(Body):
-    parts: Annotated[list[SentPart], Field(max_length=10_000)]
+    parts: Annotated[list[SentPart], Field(max_length=MAX_PARTS)]
 
 
 class JobsQuery(Query):

@@ -10,8 +10,10 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
+from supervisor.domain.frame import FIRST_FRAME, LAST_FRAME
+
 from .endpoint import JSON, Endpoint
-from .models import Problem
+from .models import MAX_PARTS, Problem
 from .problems import MEDIA_TYPE
 
 # OpenAPI is JSON: what the functions here make and pass on is that, as plain dicts.
@@ -23,11 +25,11 @@ _PARAMETERS: dict[str, tuple[Json, str]] = {
     "job": ({"type": "string"}, "A job's id."),
     "file": ({"type": "string"}, "A file's id."),
     "path": ({"type": "string"}, "A file's path in the job, slashes as they are."),
-    "number": ({"type": "integer"}, "A frame's number."),
+    "number": ({"type": "integer", "minimum": FIRST_FRAME, "maximum": LAST_FRAME}, "A frame's number."),
     "name": ({"type": "string"}, "An output's name, slashes as they are."),
     "download": ({"type": "string"}, "A download's id."),
     "token": ({"type": "string"}, "From the url that the upload's answer gives."),
-    "part": ({"type": "integer", "minimum": 1}, "A part's number."),
+    "part": ({"type": "integer", "minimum": 1, "maximum": MAX_PARTS}, "A part's number."),
 }
 
 
