@@ -3,12 +3,24 @@
   let pressed = null; // what the pointer is down on
   const opened = new Map(); // <details> of a region that is being replaced, and how far its logs were scrolled
 
+  let missed = false; // a swap was put off until the person is done
+
   const isPoll = (detail) => detail.requestConfig.verb === "get" && !detail.requestConfig.triggeringEvent;
 
   document.addEventListener("pointerdown", (event) => { pressed = event.target; }, true);
   for (const end of ["pointerup", "pointercancel", "dragend"]) {
     // the click comes after pointerup: let it land first
-    document.addEventListener(end, () => setTimeout(() => { pressed = null; }), true);
+    document.addEventListener(end, () => setTimeout(() => {
+      pressed = null;
+      catchUp();
+    }), true);
+  }
+  document.addEventListener("focusout", () => setTimeout(catchUp));
+
+  function catchUp() {
+    if (!missed || pressed) return;
+    missed = false;
+    htmx.trigger(document.body, "job-changed");
   }
 
   document.addEventListener("htmx:beforeRequest", (event) => {
@@ -19,8 +31,10 @@
     const { target, xhr, shouldSwap } = event.detail;
     if (!shouldSwap || xhr.getResponseHeader("HX-Retarget")) return;
     const typing = document.activeElement?.matches("input, select, textarea") && target.contains(document.activeElement);
-    if ((pressed && target.contains(pressed)) || (typing && isPoll(event.detail))) {
-      event.detail.shouldSwap = false; // the version seen stays the old one: the next poll brings it
+    const looksAgain = event.detail.requestConfig.verb === "get" && event.detail.requestConfig.elt === target;
+    if ((pressed && target.contains(pressed)) || (typing && looksAgain)) {
+      event.detail.shouldSwap = false; // the version seen stays the old one: the next look brings it
+      missed = true;
       return;
     }
     opened.clear();

@@ -47,8 +47,7 @@ def page(detail: JobDetail, *, typed: FormInput | None = None) -> str:
             "form": draft_regions.form_region(job, typed),
             "check": draft_regions.check_region(job),
         }
-        uploads = current_farm().config.uploads
-        return render_template("jobs/draft.html", job=detail.summary, max_file_gib=uploads.max_file_gib, **_painted(regions))
+        return render_template("jobs/draft.html", job=detail.summary, **_painted(regions))
     regions |= {
         "problems": job_regions.problems_region(job, detail),
         "previews": frame_regions.previews_region(job),
