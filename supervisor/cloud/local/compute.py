@@ -156,6 +156,12 @@ class LocalCompute:
                 if instance.job == job and instance.ended_at:
                     self._files.remove_copy(instance.id)
 
+    def process_of(self, id: str) -> ProcessId | None:
+        """Returns: the instance's agent; None if it was not started yet, or there is no such instance"""
+        with self._lock:
+            instance = self._instances.get(id)
+            return instance.process if instance else None
+
     def close(self) -> None:
         """Start nothing more, and wait for what is being started, so that it stands on disk. The nodes live on."""
         self._starters.shutdown(wait=True, cancel_futures=True)
