@@ -55,13 +55,15 @@ def command_line(config: NodeConfig, driver: Path = DRIVER) -> list[str]:
 class Blender:
     """A running driver. Not for more than one thread at once, `kill` excepted."""
 
-    def __init__(self, config: NodeConfig, *, number: int, environment: Mapping[str, str], driver: Path = DRIVER) -> None:
+    def __init__(
+        self, config: NodeConfig, *, number: int, environment: Mapping[str, str], driver: Path = DRIVER, grace_s: float = GRACE_S
+    ) -> None:
         self.started_at = time.monotonic()
         self.version = ""
         self.device = ""
         self.settings: RenderSettings | None = None  #: those of the open file
         self.peak_memory_bytes = 0
-        self._killed = False
+        self._grace_s = grace_s
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         home = Path(config.home)
         for folder in ("blender", "tmp"):
@@ -119,14 +121,13 @@ class Blender:
 
     def kill(self, *, ask_first: bool) -> None:
         """Make the process and all it started be gone: TERM and a grace time if `ask_first`, then KILL."""
-        self._killed = True
         if ask_first and self.is_running():
             self._signal(signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(GRACE_S)
+                self._process.wait(self._grace_s)
         self._signal(signal.SIGKILL)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(GRACE_S)
+            self._process.wait(self._grace_s)
         if self._process.stdin:
             with contextlib.suppress(OSError):
                 self._process.stdin.close()

@@ -160,8 +160,8 @@ class Outbox:
                 self._say(f"The store refuses what this node delivers: {error}")
                 if refusals == MOST_REFUSALS:
                     entry = undelivered(entry, str(error))
-            except Full:
-                self._say("The store has no room left: free some, delivery then goes on by itself.")
+            except Full as error:
+                self._say(f"The store takes nothing, most likely for lack of room: make some, and delivery goes on by itself ({error}).")
             except Silent as error:
                 self._say(f"The store does not answer: {error}")
             self._stopped.wait(pause_s * random.uniform(0.8, 1.2))

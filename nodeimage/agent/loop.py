@@ -63,6 +63,8 @@ class Agent:
         self._started_at = self._idle_since = time.monotonic()
         self._attempt_began_at: float | None = None
         self._back_off_s = FIRST_BACK_OFF_S
+        self._failed_opening: tuple[float, Result] | None = None  #: until when it is believed, and how it failed
+        self._stop_reason = "the node was told to stop"
         self._told_opened: JournalEntry | None = None
         shutil.rmtree(self._home / "rendering", ignore_errors=True)
         names = {"job": config.job, "node": config.node}
@@ -200,12 +202,21 @@ class Agent:
         """Have the job's file open; whether with persistent data, the attempt decides. Returns: how it failed, or None"""
         if self._renderer.has_open(order.settings):
             return None
+        if self._failed_opening is not None and time.monotonic() < self._failed_opening[0]:
+            return self._failed_opening[1]
         self._heart.tell(state=NodeState.OPENING, frame=None, phase="", sample=None)
         failed = self._renderer.open(order.settings)
-        self._idle_since = time.monotonic()
         if failed is None:
+            self._idle_since = time.monotonic()
             self._tell_opened()
+        else:
+            self._back_off(failed)
         return failed
+
+    def _back_off(self, failed: Result) -> None:
+        """Believe for a while that the file can't be opened, longer each time."""
+        self._failed_opening = (time.monotonic() + self._back_off_s, failed)
+        self._back_off_s = min(2 * self._back_off_s, LONGEST_BACK_OFF_S)
 
     def _is_ready(self, attempt: Attempt) -> bool:
         """Make Blender ready for an attempt. Returns: False if it can't be; the attempt has failed then"""
@@ -213,14 +224,15 @@ class Agent:
             return True
         failed = self._renderer.open(attempt.settings)
         if failed is not None:
+            self._back_off(failed)
             self._give_up_opening(attempt.claim, attempt, failed)
         return failed is None
 
     def _give_up_opening(self, claim: Claim, attempt: Attempt | None, failed: Result) -> None:
         """Let the frame's attempt fail, so that a bad file ends after its attempts; then pause, so that it does not spin."""
         self._hand_over(claim, attempt, failed)
-        self._around.stop.wait(self._back_off_s)
-        self._back_off_s = min(2 * self._back_off_s, LONGEST_BACK_OFF_S)
+        assert self._failed_opening is not None, "a failed opening was noted"
+        self._around.stop.wait(max(0.0, self._failed_opening[0] - time.monotonic()))
 
     def _tell_opened(self) -> None:
         """Journal what Blender found in the file, unless that was said before."""
@@ -287,7 +299,7 @@ class Agent:
     def _look(self) -> None:
         """End the agent where something says so. Errors: Stopped"""
         if self._around.stop.is_set():
-            raise Stopped("the node was told to stop")
+            raise Stopped(self._stop_reason)
         if time.monotonic() - self._started_at > self._config.max_life_s:
             raise Stopped(f"the node has lived for {self._config.max_life_s:.0f} s, as long as it may")
         if self._store.silent_s() > self._config.unreachable_s:
@@ -315,4 +327,5 @@ class Agent:
         except (StoreError, Unreadable, OSError):
             return
         if order is not None and order.action is Action.STOP:
+            self._stop_reason = "the farm says stop"
             self._around.stop.set()

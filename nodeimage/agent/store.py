@@ -29,6 +29,8 @@ CIRCUIT_OPEN_S = 10.0
 TRANSFER = TransferConfig(multipart_threshold=64 * 2**20, multipart_chunksize=64 * 2**20, use_threads=False)
 
 _FULL = frozenset({"InsufficientStorage", "507", "XMinioStorageFull", "QuotaExceeded"})
+#: What a call that needs room begins with, in `_ask`: SeaweedFS without room answers 500 to those, and only to those.
+_WRITES = ("write", "upload", "claim")
 
 
 def connect(config: NodeConfig) -> S3Store:
@@ -146,7 +148,7 @@ def _translated(error: Exception, what: str) -> Silent | Refused:
         return Silent(f"could not {what}: {error}")
     status, code = _status(cause), str(cause.response.get("Error", {}).get("Code", ""))
     message = f"could not {what}: {status} {code}"
-    if code in _FULL or status == 507:
+    if code in _FULL or status == 507 or (status == 500 and what.startswith(_WRITES)):
         return Full(message)
     if status in (408, 409, 425, 429) or status >= 500 or code in ("RequestTimeout", "RequestTimeTooSkewed", "SlowDown"):
         return Silent(message)
