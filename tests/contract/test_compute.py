@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,10 @@ class Place:
         return instances if all(instance.status is status for instance in instances) else []
 
 
-def local_compute(folder: Path, *, agent: str = AGENT) -> LocalCompute:
+def local_compute(
+    folder: Path, *, agent: str = AGENT, command: Sequence[str] = (), clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+) -> LocalCompute:
+    """Compute whose agents run the Python code `agent` (or are the `command`)."""
     snapshot = folder / "frozen"
     snapshot.mkdir(parents=True, exist_ok=True)
     (snapshot / "scene.blend").touch()
@@ -54,7 +58,8 @@ def local_compute(folder: Path, *, agent: str = AGENT) -> LocalCompute:
         times=NodeTimes(),
         blenders=lambda: [LocalBlender(command="blender", kind="blender", version="4.5.15")],
         snapshot_folder=lambda snapshot: folder / "frozen",
-        agent=(sys.executable, "-c", agent),
+        clock=clock,
+        agent=command or (sys.executable, "-c", agent),
     )
 
 

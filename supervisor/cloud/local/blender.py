@@ -129,7 +129,10 @@ def _candidates(config: BlenderConfig, root: Path) -> list[tuple[str, Literal["b
 
 def _probe(command: str, kind: Literal["blender", "bpy"] | None) -> LocalBlender:
     """Ask a candidate for its version; without `kind`, whether it is Blender or a Python is found out too."""
-    words = shlex.split(command)
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise BlenderUnusable(f"the command `{command}` can't be read: {error}") from error
     if kind == "bpy":
         return _checked(command, "bpy", _run([*words, "-I", "-c", _BPY_PROBE]))
     answer = _run([*words, "--version"])
@@ -153,7 +156,7 @@ def _run(words: Sequence[str]) -> str:
         done = subprocess.run(
             words, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=_PROBE_TIMEOUT_S, check=False
         )
-    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+    except (OSError, subprocess.TimeoutExpired) as error:
         raise BlenderUnusable(f"`{shlex.join(words)}` does not run: {error}") from error
     lost = re.search(r"(\S+\.so[.\d]*): cannot open shared object file", done.stderr)
     if lost:
