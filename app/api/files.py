@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from typing import BinaryIO, cast
 
 from flask import Response, request
 from itsdangerous import BadSignature, SignatureExpired, URLSafeTimedSerializer
@@ -51,7 +52,7 @@ def complete_file(job: str, file: str, body: models.FinishedUpload) -> models.Fi
 
 def put_file(job: str, path: str) -> models.File:
     length = _content_length()
-    return file_answer(commands.put_file(current_farm(), job, path=path, source=request.stream, length=length))
+    return file_answer(commands.put_file(current_farm(), job, path=path, source=_stream(), length=length))
 
 
 def remove_file(job: str, path: str) -> None:
@@ -62,7 +63,7 @@ def put_part(token: str, part: int) -> Response:
     """Take one part at a signed address, which stands in for a login."""
     job, file = _read_token(token)
     length = _content_length()
-    etag = commands.put_part(current_farm(), job, file, number=part, source=request.stream, length=length)
+    etag = commands.put_part(current_farm(), job, file, number=part, source=_stream(), length=length)
     return Response(status=HTTPStatus.OK, headers={"ETag": f'"{etag}"'})
 
 
@@ -76,6 +77,10 @@ def _content_length() -> int:
         raise Refusal(HTTPStatus.LENGTH_REQUIRED, "send the file with a Content-Length; a chunked body without one is not taken")
     request.max_content_length = None  # streamed into the store: the command checks it against the limits of uploads
     return request.content_length
+
+
+def _stream() -> BinaryIO:
+    return cast("BinaryIO", request.stream)  # werkzeug says IO[bytes], which is all of it that is used
 
 
 def _file(job: str, path: str) -> FileView:

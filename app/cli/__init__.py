@@ -7,14 +7,36 @@ from typing import Any
 
 import click
 
+from app.bootstrap import AlreadyServed
+from supervisor.cloud.ports import CloudError
 from supervisor.config import BadConfig
 from supervisor.domain.errors import CommandError
+from supervisor.store.care import NoDatabase
+from supervisor.store.migrate import DamagedDatabase, NewerDatabase
 
+from .backup import BadBackup, backup, restore
 from .client import ApiError, ServerUnreachable
+from .health import doctor, sweep
 from .jobs import jobs
+from .people import token, user
 from .project import BadProject
 from .submit import NotRendered, submit
 from .watch import BadFrame
+
+#: Their messages say what is wrong and what to do; a traceback would only hide it.
+_EXPECTED = (
+    ServerUnreachable,
+    NotRendered,
+    BadFrame,
+    BadBackup,
+    BadConfig,
+    CommandError,
+    CloudError,
+    NoDatabase,
+    NewerDatabase,
+    DamagedDatabase,
+    AlreadyServed,
+)
 
 
 class _Cli(click.Group):
@@ -27,7 +49,7 @@ class _Cli(click.Group):
             raise click.ClickException(_explained(error)) from error
         except BadProject as error:
             raise click.UsageError(str(error)) from error
-        except (ServerUnreachable, NotRendered, BadFrame, BadConfig, CommandError) as error:
+        except _EXPECTED as error:
             raise click.ClickException(str(error)) from error
 
 
@@ -44,5 +66,5 @@ def main() -> None:
     """Kiln, a Blender render farm of your own."""
 
 
-for _command in (submit, jobs):
+for _command in (user, token, submit, jobs, doctor, sweep, backup, restore):
     main.add_command(_command)

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from itsdangerous import URLSafeTimedSerializer
+from itsdangerous import TimestampSigner, URLSafeTimedSerializer
 from werkzeug.test import TestResponse
 
 from app.api.files import PART_URL_S
@@ -21,6 +21,17 @@ MIB = 1 << 20
 PART = 5 * MIB
 CONTENT = bytes(range(256)) * (11 * MIB // 256) + b"tail"
 REMOTE = {"REMOTE_ADDR": "192.168.1.9"}
+
+
+class EarlySigner(TimestampSigner):
+    """Signs as it did before addresses of today ended."""
+
+    def get_timestamp(self) -> int:
+        return super().get_timestamp() - PART_URL_S - 5
+
+
+class EarlySerializer(URLSafeTimedSerializer):
+    default_signer = EarlySigner
 
 
 def _config(**store: str) -> Config:
@@ -104,16 +115,9 @@ def test_part_without_a_length_is_refused(site: Site) -> None:
 
 
 def test_address_of_a_part_ends_after_six_hours(site: Site) -> None:
-    class Early(URLSafeTimedSerializer):
-        class TimestampSigner(URLSafeTimedSerializer.default_signer):
-            def get_timestamp(self) -> int:
-                return int(super().get_timestamp()) - PART_URL_S - 5
-
-        default_signer = TimestampSigner
-
     job = site.a_job()
     file = begin(site, job)["id"]
-    token = Early(LINK_KEY, salt="kiln.part").dumps([job, file])
+    token = EarlySerializer(LINK_KEY, salt="kiln.part").dumps([job, file])
     answer = put(site, f"/api/v1/parts/{token}/1", piece(1))
     assert answer.status_code == 403
     assert "expired" in answer.get_json()["detail"]
