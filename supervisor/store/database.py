@@ -54,6 +54,12 @@ class Database:
                 raise
             connection.commit()
 
+    def checkpoint(self) -> None:
+        """Write the log back into the file and cut it to nothing, as far as readers allow; else it grows with every write."""
+        with self._engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            connection.rollback()
+
     def close(self) -> None:
         self._engine.dispose()
 

@@ -69,5 +69,9 @@ def problems_of(connection: Connection, job_id: str) -> list[Problem]:
     return [_problem(row) for row in connection.execute(chosen)]
 
 
+def jobs_with_problem(connection: Connection, code: str) -> set[str]:
+    return set(connection.execute(select(problems.c.job_id).where(problems.c.code == code)).scalars())
+
+
 def _problem(row: Any) -> Problem:
     return Problem(code=row.code, about=row.about, severity=row.severity, text=row.text, remedy=row.remedy, since=row.since)

@@ -247,12 +247,19 @@ def newest_with_preview(connection: Connection, job: str) -> int | None:
 
 
 def failing(connection: Connection, job: str) -> int:
-    """How many frames had an attempt that counts, since the job was last submitted."""
-    return connection.execute(select(func.count()).where((frames.c.job_id == job) & (frames.c.failures > 0))).scalar_one()
+    """How many frames had an attempt that counts, since the job was last submitted. Cheap: only frames tried again are looked at."""
+    tried_again = (frames.c.attempt > 1) & (frames.c.failures > 0)
+    failed = (frames.c.attempt == 1) & (frames.c.status == FrameStatus.FAILED)
+    return sum(
+        connection.execute(select(func.count()).where((frames.c.job_id == job) & those)).scalar_one() for those in (tried_again, failed)
+    )
 
 
-def received_since(connection: Connection, job: str, at: datetime) -> int:
-    return connection.execute(select(func.count()).where((frames.c.job_id == job) & (frames.c.received_at >= at))).scalar_one()
+def has_received_since(connection: Connection, job: str, at: datetime) -> bool:
+    return (
+        connection.execute(select(frames.c.number).where((frames.c.job_id == job) & (frames.c.received_at >= at)).limit(1)).first()
+        is not None
+    )
 
 
 def _of(job: str, number: int) -> ColumnElement[bool]:

@@ -138,6 +138,11 @@ def rented_instances(connection: Connection) -> list[Instance]:
     return [_instance(row) for row in connection.execute(chosen.order_by(instances.c.launched_at, instances.c.id))]
 
 
+def with_nodes(connection: Connection, nodes: Iterable[str]) -> list[Instance]:
+    """The instances of those nodes, gone ones too."""
+    return [_instance(row) for row in connection.execute(select(instances).where(instances.c.node.in_(list(nodes))))]
+
+
 def ended_nodes(connection: Connection, *, before: datetime) -> list[str]:
     """Nodes whose instance was gone by then."""
     return list(connection.execute(select(instances.c.node).where(instances.c.ended_at < before)).scalars())

@@ -80,6 +80,17 @@ def job_ids(connection: Connection) -> frozenset[str]:
     return frozenset(connection.execute(select(jobs.c.id)).scalars())
 
 
+def statuses(connection: Connection) -> dict[str, JobStatus]:
+    """Every job's status, by id."""
+    return {job: JobStatus(status) for job, status in connection.execute(select(jobs.c.id, jobs.c.status))}
+
+
+def ended_before(connection: Connection, at: datetime) -> frozenset[str]:
+    """Jobs that ended before then and were not taken up again."""
+    long_ago = jobs.c.status.in_(list(ENDED)) & (jobs.c.ended_at < at)
+    return frozenset(connection.execute(select(jobs.c.id).where(long_ago)).scalars())
+
+
 def move(
     connection: Connection,
     seen: Job,

@@ -11,14 +11,17 @@ from pathlib import Path
 from sqlalchemy import insert
 
 from nodeimage.protocol import project_key
+from supervisor import queries
 from supervisor.commands import jobs as commands
 from supervisor.config import Config
 from supervisor.domain.file import FileStatus, is_blend
 from supervisor.domain.ids import new_id
+from supervisor.domain.job import JobStatus
 from supervisor.domain.scene import Dependency, DependencyKind, Inspection, SceneInfo
 from supervisor.domain.scene_json import inspection_to_json
 from supervisor.domain.settings import JobSettings
 from supervisor.farm import Farm
+from supervisor.lifecycle.reconcile import Supervisor
 from supervisor.store.database import Database
 from supervisor.store.migrate import migrate
 from supervisor.store.schema import files
@@ -53,6 +56,22 @@ class FakeFarm:
     cloud: FakeCloud
     clock: Clock
     woken: threading.Event = field(default_factory=threading.Event)
+    supervisor: Supervisor = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget whatever a supervisor remembers in memory, as a new process does."""
+        self.supervisor = Supervisor(self.farm)
+
+    def tick(self, *, after_s: float = 1.0) -> float:
+        """Let time pass, and tick. Returns: how soon the next tick is wanted"""
+        self.clock.pass_s(after_s)
+        return self.supervisor.tick()
+
+    def status(self, job: str) -> JobStatus:
+        return queries.job_summary(self.farm, job).status
 
     @classmethod
     def open(cls, folder: Path, *, slots: int | None = None, config: Config | None = None) -> FakeFarm:

@@ -1,0 +1,158 @@
+"""One tick of the supervisor, as an outline: observe once, settle what is a fact, then act; one step a status, each repeatable."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from types import MappingProxyType
+
+import structlog
+
+from supervisor.cloud.ports import CloudError, Refused
+from supervisor.domain.job import ACTIVE, JobStatus
+from supervisor.domain.problem import Problem
+from supervisor.farm import Farm
+from supervisor.store import events, facts, frames, jobs
+from supervisor.store.jobs import Job
+
+from .claims import gone_nodes, requeue_frames_of
+from .journal import take_in_journal
+from .launching import step_launching
+from .nodes import settle_nodes
+from .observe import observe
+from .releasing import step_releasing
+from .rendering import step_rendering
+from .staging import step_snapshotting, step_staging, step_submitted
+from .tick import Tick, Watch
+
+log = structlog.get_logger(__name__)
+
+#: Does what a job in its status needs now, any number of times; moves it on where that is done.
+#: Returns: seconds until it should be looked at again; None: with the next regular tick
+Step = Callable[[Farm, Job, Tick, Watch], float | None]
+
+STEPS: Mapping[JobStatus, Step] = MappingProxyType(
+    {
+        JobStatus.SUBMITTED: step_submitted,
+        JobStatus.STAGING: step_staging,
+        JobStatus.SNAPSHOTTING: step_snapshotting,
+        JobStatus.LAUNCHING: step_launching,
+        JobStatus.RENDERING: step_rendering,
+        JobStatus.RELEASING: step_releasing,
+    }
+)
+#: Statuses in which nodes may have something to tell.
+_HAS_NODES = frozenset({JobStatus.LAUNCHING, JobStatus.RENDERING, JobStatus.RELEASING})
+#: Steps of one job in one tick: from submitted to launched takes four, and a lap must not go on for ever.
+_MOST_STEPS = 8
+#: The last good tick is written down no more often, so that an idle farm hardly writes.
+_RECORD_EVERY = timedelta(seconds=2)
+_TROUBLE = "supervisor_trouble"
+
+
+class Supervisor:
+    """Moves every job through its lifecycle, tick by tick. One tick or sweep at a time."""
+
+    def __init__(self, farm: Farm) -> None:
+        self._farm = farm
+        self._watch = Watch()
+        self._troubled: set[str] | None = None  # None: not read from the database yet
+        self._recorded_at: datetime | None = None
+        self.lock = threading.Lock()  #: held by whatever decides on the farm's instances: ticks and sweeps
+
+    def tick(self) -> float:
+        """Do what is to be done now. Returns: seconds until the next tick is wanted"""
+        with self.lock:
+            return self._tick()
+
+    def _tick(self) -> float:
+        farm, regular_s = self._farm, self._farm.config.supervisor.tick_s
+        try:
+            tick = observe(farm, self._watch)
+            settle_nodes(farm, tick, self._watch)
+        except CloudError as error:
+            log.warning("cloud not readable, tick skipped", error=str(error))
+            return regular_s
+        with farm.db.read() as connection:
+            active = jobs.jobs_in(connection, ACTIVE)
+        waits = [self._advance(job, tick) for job in active]
+        self._record(tick)
+        return min([regular_s, *waits])
+
+    def _advance(self, job: Job, tick: Tick) -> float:
+        """Settle and move one job. Its trouble is its own: the others go on."""
+        regular_s = self._farm.config.supervisor.tick_s
+        try:
+            wait_s = self._run_steps(job, tick)
+        except CloudError as error:
+            self._say_trouble(job, tick, str(error), must_act=isinstance(error, Refused))
+            return regular_s
+        except Exception as error:
+            log.exception("step failed", job=job.id, status=str(job.status))
+            self._say_trouble(job, tick, f"{type(error).__name__}: {error}", must_act=True)
+            return regular_s
+        self._clear_trouble(job)
+        return regular_s if wait_s is None else wait_s
+
+    def _run_steps(self, job: Job, tick: Tick) -> float | None:
+        """Run steps for as long as they move the job on. Returns: what the last one did"""
+        settle_job(self._farm, job, tick, self._watch)
+        for _ in range(_MOST_STEPS):
+            with self._farm.db.read() as connection:
+                seen = jobs.find_job(connection, job.id)
+            if seen is None or seen.status not in STEPS:
+                return None
+            wait_s = STEPS[seen.status](self._farm, seen, tick, self._watch)
+            with self._farm.db.read() as connection:
+                after = jobs.find_job(connection, job.id)
+            if after is None or after.status is seen.status:
+                return wait_s
+            log.info("job moved", job=job.id, origin=str(seen.status), to=str(after.status), because=after.reason)
+        return 0.0
+
+    def _say_trouble(self, job: Job, tick: Tick, said: str, *, must_act: bool) -> None:
+        """Tell people why a job does not go on."""
+        log.warning("job held up", job=job.id, status=str(job.status), error=said)
+        text = f"the supervisor can't go on with this job at present: {said}"
+        remedy = (
+            "It goes on trying. If this stays, see to what is named, or look into the server's log." if must_act else "It goes on trying."
+        )
+        problem = Problem(code=_TROUBLE, severity="error" if must_act else "warning", text=text, remedy=remedy, since=tick.now)
+        with self._farm.db.write() as connection:
+            if jobs.find_job(connection, job.id) and events.put_problem(connection, job.id, problem):
+                jobs.touch(connection, job.id)
+        self._all_troubled().add(job.id)
+
+    def _clear_trouble(self, job: Job) -> None:
+        if job.id not in self._all_troubled():
+            return
+        with self._farm.db.write() as connection:
+            if events.clear_problem(connection, job.id, _TROUBLE):
+                jobs.touch(connection, job.id)
+        self._all_troubled().discard(job.id)
+
+    def _all_troubled(self) -> set[str]:
+        if self._troubled is None:
+            with self._farm.db.read() as connection:
+                self._troubled = events.jobs_with_problem(connection, _TROUBLE)
+        return self._troubled
+
+    def _record(self, tick: Tick) -> None:
+        """Write down that this tick was good."""
+        if self._recorded_at is None or tick.now - self._recorded_at >= _RECORD_EVERY:
+            with self._farm.db.write() as connection:
+                facts.record_tick(connection, at=tick.now)
+            self._recorded_at = tick.now
+
+
+def settle_job(farm: Farm, job: Job, tick: Tick, watch: Watch) -> None:
+    """Take in what the job's nodes reported, and queue again what gone ones held."""
+    if job.status not in _HAS_NODES or not job.order_revision:
+        return
+    gone = gone_nodes(farm, job)
+    with farm.db.read() as connection:
+        has_work = frames.counts(connection, job.id).unended > 0
+    take_in_journal(farm, job, tick, watch, whole=bool(gone) and has_work)
+    if gone:
+        requeue_frames_of(farm, job, gone, tick)

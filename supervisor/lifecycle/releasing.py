@@ -1,0 +1,97 @@
+"""Give everything back that is rented for a job; only then does it end or pause."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nodeimage.protocol import Action, NodeState
+from supervisor.domain.instance import InstanceStatus
+from supervisor.domain.job import JobStatus
+from supervisor.farm import Farm
+from supervisor.store import frames, instances, jobs
+from supervisor.store.instances import Instance
+from supervisor.store.jobs import Job
+
+from .complete import ending_of
+from .launches import is_all_shown
+from .orders import keep_order
+from .tick import Tick, Watch, soon_s
+
+
+def step_releasing(farm: Farm, job: Job, tick: Tick, watch: Watch) -> float | None:
+    """End or stop the instances; when all are gone, go where the job was to go."""
+    assert job.then is not None, "RELEASING says what follows"
+    is_pause = job.then is JobStatus.PAUSED
+    with farm.db.read() as connection:
+        mine = instances.instances_of(connection, job.id)
+        launches = instances.launches_of(connection, job.id)
+    given_back = {InstanceStatus.TERMINATED, InstanceStatus.STOPPED} if is_pause else {InstanceStatus.TERMINATED}
+    rented = [one for one in mine if one.status not in given_back]
+    if rented:
+        keep_order(farm, job, Action.DRAIN if is_pause else Action.STOP)
+        _stop_drained(farm, rented) if is_pause else _end(farm, rented)
+        _say(farm, job, rented)
+        return soon_s(job, tick)
+    if not is_all_shown(launches, now=tick.now):
+        return soon_s(job, tick)
+    if is_pause and _ends_instead(farm, job, tick):
+        return 0.0
+    if job.order_revision:
+        keep_order(farm, job, Action.DRAIN if is_pause else Action.STOP)
+    _leave_workspace(farm, job)
+    with farm.db.write() as connection:
+        if jobs.move(connection, job, job.then, because=job.then_reason, at=tick.now):
+            frames.stop_rendering(connection, job.id)
+    watch.forget_job(job.id)
+    return None
+
+
+def _ends_instead(farm: Farm, job: Job, tick: Tick) -> bool:
+    """Let a job that was to be paused end where the last frames were its last. Returns: whether it is to end (or to look again)"""
+    with farm.db.read() as connection:
+        unended = frames.counts(connection, job.id).unended
+    if unended:
+        return False
+    ending = ending_of(farm, job, tick)
+    if ending is None:
+        return False
+    then, reason = ending
+    with farm.db.write() as connection:
+        jobs.change_what_follows(connection, job, then, because=reason, at=tick.now)
+    return True
+
+
+def _end(farm: Farm, rented: Sequence[Instance]) -> None:
+    to_end = [one.id for one in rented if one.status is not InstanceStatus.TERMINATING]
+    if to_end:
+        with farm.db.write() as connection:
+            instances.end_instances(connection, to_end)
+        farm.cloud.compute.terminate(to_end)
+
+
+def _stop_drained(farm: Farm, rented: Sequence[Instance]) -> None:
+    """Stop the instances whose node holds no frame: it never began, or has said goodbye. The others drain."""
+    present = [one for one in rented if one.status not in {InstanceStatus.STOPPING, InstanceStatus.TERMINATING}]
+    empty = [one.id for one in present if one.heartbeat is None or one.heartbeat.state is NodeState.GONE]
+    if empty:
+        farm.cloud.compute.stop(empty)
+
+
+def _leave_workspace(farm: Farm, job: Job) -> None:
+    """Give back the copies; keep the files for a retry, unless they could not be prepared."""
+    farm.cloud.workspaces.release_copies(job.id)
+    state = farm.cloud.workspaces.state(job.id)
+    if state and state.problem:
+        farm.cloud.workspaces.delete(job.id)
+
+
+def _say(farm: Farm, job: Job, rented: Sequence[Instance]) -> None:
+    left = f"{len(rented)} instance{'' if len(rented) == 1 else 's'}"
+    if job.then is JobStatus.PAUSED:
+        verb = "finishes the frame that it renders" if len(rented) == 1 else "finish the frames that they render"
+        text = f"pausing: {left} {verb}"
+    else:
+        text = f"{job.then_reason}; {left} still to be given back"
+    if text != job.reason:
+        with farm.db.write() as connection:
+            jobs.say_what_it_waits_for(connection, job, text)
