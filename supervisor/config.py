@@ -23,10 +23,10 @@ class _Section(BaseModel):
 
 class ServerConfig(_Section):
     host: str = "127.0.0.1"
-    port: int = Field(8000, ge=0, le=65535)
-    threads: int = Field(16, ge=4, le=256)
+    port: int = Field(default=8000, ge=0, le=65535)
+    threads: int = Field(default=16, ge=4, le=256)
     public_url: str = ""
-    trusted_proxies: int = Field(0, ge=0)
+    trusted_proxies: int = Field(default=0, ge=0)
     secure_cookies: bool = False
 
 
@@ -44,61 +44,61 @@ class StoreConfig(_Section):
     public_endpoint: str = ""
     bucket: str = "kiln"
     region: str = "us-east-1"
-    min_free_gib: float = Field(2.0, ge=0)
+    min_free_gib: float = Field(default=2.0, ge=0)
 
 
 class LocalConfig(_Section):
-    slots: int = Field(2, ge=1, le=256)
-    threads_per_node: int = Field(0, ge=0)
+    slots: int = Field(default=2, ge=1, le=256)
+    threads_per_node: int = Field(default=0, ge=0)
 
 
 class BlenderConfig(_Section):
     command: str = ""
     bpy_python: str = ".bpy/bin/python"
-    memory_limit_gib: float = Field(0.0, ge=0)
+    memory_limit_gib: float = Field(default=0.0, ge=0)
 
 
 class RenderConfig(_Section):
-    max_attempts: int = Field(3, ge=1, le=20)
-    frame_timeout_s: float = Field(3600, gt=0)
-    max_frames: int = Field(100_000, ge=1)
-    max_instances: int = Field(64, ge=1)
+    max_attempts: int = Field(default=3, ge=1, le=20)
+    frame_timeout_s: float = Field(default=3600, gt=0)
+    max_frames: int = Field(default=100_000, ge=1)
+    max_instances: int = Field(default=64, ge=1)
     persistent_data: bool = True
-    preview_width_px: int = Field(480, ge=64, le=1920)
+    preview_width_px: int = Field(default=480, ge=64, le=1920)
 
 
 class NodeTimes(_Section):
-    heartbeat_s: float = Field(2.0, gt=0)
-    lease_s: float = Field(60.0, gt=0)
-    poll_s: float = Field(1.0, gt=0)
-    idle_s: float = Field(300.0, gt=0)
-    unreachable_s: float = Field(900.0, gt=0)
-    max_life_s: float = Field(86400.0, gt=0)
+    heartbeat_s: float = Field(default=2.0, gt=0)
+    lease_s: float = Field(default=60.0, gt=0)
+    poll_s: float = Field(default=1.0, gt=0)
+    idle_s: float = Field(default=300.0, gt=0)
+    unreachable_s: float = Field(default=900.0, gt=0)
+    max_life_s: float = Field(default=86400.0, gt=0)
 
 
 class SupervisorConfig(_Section):
-    tick_s: float = Field(1.0, gt=0)
-    workspace_keep_hours: float = Field(72.0, ge=0)
+    tick_s: float = Field(default=1.0, gt=0)
+    workspace_keep_hours: float = Field(default=72.0, ge=0)
 
 
 class UploadsConfig(_Section):
-    part_mib: int = Field(16, ge=5, le=1024)
-    max_file_gib: float = Field(200.0, gt=0)
-    max_job_gib: float = Field(500.0, gt=0)
-    max_files: int = Field(20_000, ge=1)
-    max_zip_ratio: float = Field(200.0, gt=1)
-    stale_days: float = Field(7.0, gt=0)
+    part_mib: int = Field(default=16, ge=5, le=1024)
+    max_file_gib: float = Field(default=200.0, gt=0)
+    max_job_gib: float = Field(default=500.0, gt=0)
+    max_files: int = Field(default=20_000, ge=1)
+    max_zip_ratio: float = Field(default=200.0, gt=1)
+    stale_days: float = Field(default=7.0, gt=0)
 
 
 class InspectionConfig(_Section):
-    timeout_s: float = Field(120, gt=0)
-    memory_mib: int = Field(2048, ge=128)
+    timeout_s: float = Field(default=120, gt=0)
+    memory_mib: int = Field(default=2048, ge=128)
 
 
 class DownloadsConfig(_Section):
-    link_days: float = Field(7.0, gt=0)
-    keep_days: float = Field(14.0, gt=0)
-    max_total_gib: float = Field(200.0, gt=0)
+    link_days: float = Field(default=7.0, gt=0)
+    keep_days: float = Field(default=14.0, gt=0)
+    max_total_gib: float = Field(default=200.0, gt=0)
 
 
 class Config(_Section):
