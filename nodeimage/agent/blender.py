@@ -128,9 +128,13 @@ class Blender:
         self._signal(signal.SIGKILL)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(self._grace_s)
-        if self._process.stdin:
-            with contextlib.suppress(OSError):
-                self._process.stdin.close()
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        """Close the line to the driver: it ends itself then, as it does when the agent is killed."""
+        assert self._process.stdin is not None, "Popen was asked for a pipe"
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
 
     def why_ended(self, code: int) -> tuple[Failure, str]:
         """Classify the end of a process that we did not kill, by its exit code and last words."""

@@ -13,9 +13,12 @@ import queue
 import resource
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
+#: Progress is sent so often, and that Python lives, at least.
+PROGRESS_S = 0.25
 ALIVE_S = 2.0
 
 
@@ -26,11 +29,12 @@ class Channel:
         self._fd = events_fd
         self._lock = threading.Lock()
         self._commands: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self._latest: dict[str, Any] | None = None
 
     def start(self) -> None:
         """Begin to read commands and to say that Python lives. Both go on while Blender renders."""
         threading.Thread(target=self._read, name="commands", daemon=True).start()
-        threading.Thread(target=self._say_alive, name="alive", daemon=True).start()
+        threading.Thread(target=self._tell, name="progress", daemon=True).start()
 
     def emit(self, event: str, **fields: Any) -> None:
         """Send an event. The process ends if nobody listens any more."""
@@ -59,10 +63,20 @@ class Channel:
         # The agent is gone: nobody would take what we render. The agent itself says `quit` first when it only wants us to end.
         os._exit(0)
 
-    def _say_alive(self) -> None:
+    def tell_latest(self, progress: dict[str, Any] | None) -> None:
+        """Let this be the progress that is sent next. Cheap: Blender calls it many times a second, then not for a minute."""
+        self._latest = progress
+
+    def _tell(self) -> None:
         pause = threading.Event()
-        while not pause.wait(ALIVE_S):
-            self.emit("alive", peak_memory_bytes=peak_memory_bytes())
+        alive_at = time.monotonic()
+        while not pause.wait(PROGRESS_S):
+            latest, self._latest = self._latest, None
+            if latest is not None:
+                self.emit("progress", **latest)
+            if time.monotonic() - alive_at > ALIVE_S:
+                alive_at = time.monotonic()
+                self.emit("alive", peak_memory_bytes=peak_memory_bytes())
 
 
 def peak_memory_bytes() -> int:

@@ -24,6 +24,8 @@ class Evaluation:
         self._scene = scene
         self._evaluated: int | None = None
         self._own_layer = bpy.context.view_layer
+        # Else a negative `frame_current` is 0 without a word
+        bpy.context.preferences.edit.use_negative_frames = True
         self._is_quiet = not is_unbaked and _show_nothing(scene)
 
     def bring_to(self, frame: int, *, in_order: bool, say: Callable[[str], None]) -> None:

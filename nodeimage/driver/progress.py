@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from typing import Any
 
 import bpy
@@ -11,7 +10,6 @@ import bpy
 from .channel import Channel
 
 _SAMPLE = re.compile(r"Sample (\d+)/(\d+)")
-SHORTEST_S = 0.25
 MOST_CHARACTERS = 120
 
 
@@ -21,18 +19,18 @@ class Progress:
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._frame: int | None = None
-        self._last = 0.0
         self.is_cancelled = False
         bpy.app.handlers.render_stats.append(self._stats)
         bpy.app.handlers.render_cancel.append(self._cancelled)
 
     def begin(self, frame: int) -> None:
         """From now on, what Blender says is about this frame."""
-        self._frame, self.is_cancelled, self._last = frame, False, 0.0
+        self._frame, self.is_cancelled = frame, False
         self.say("Preparing")
 
     def end(self) -> None:
         self._frame = None
+        self._channel.tell_latest(None)
 
     def say(self, phase: str) -> None:
         """Send a phase of our own."""
@@ -40,15 +38,13 @@ class Progress:
 
     def _stats(self, *values: Any) -> None:
         # 4.2 and on pass the text as an argument; before, there is none
-        now = time.monotonic()
-        if self._frame is None or now - self._last < SHORTEST_S:
+        if self._frame is None:
             return
-        self._last = now
         text = next((value for value in values if isinstance(value, str)), "")
         sample = _SAMPLE.search(text)
         counts = {"sample": int(sample[1]), "samples": int(sample[2])} if sample else {}
         phase = text.rpartition("|")[2].strip()[:MOST_CHARACTERS]
-        self._channel.emit("progress", frame=self._frame, phase=phase or "Rendering", **counts)
+        self._channel.tell_latest({"frame": self._frame, "phase": phase or "Rendering", **counts})
 
     def _cancelled(self, *_: Any) -> None:
         self.is_cancelled = True

@@ -107,6 +107,7 @@ class Session:
             self._evaluation.bring_to(frame, in_order=command.get("in_order", False), say=self._progress.say)
             self._render_still()
             render_s = round(time.monotonic() - began, 3)
+            self._progress.end()
             self._channel.emit("saved", frame=frame)
             self.paths.finish(outputs_folder, frame)
             outputs = checked_outputs(self._scene, outputs_folder, main)

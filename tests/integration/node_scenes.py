@@ -1,15 +1,15 @@
-"""Makes the .blend files of the node's tests. Run by a Python that has bpy: `python node_scenes.py FOLDER`."""
+"""Makes the .blend files of the node's tests. Run by a Python that has bpy: `python node_scenes.py FOLDER [WIDTH,HEIGHT,FORMATS]`."""
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from typing import Any
 
 import bpy
 
-WIDTH, HEIGHT = 64, 36
-FORMATS = ("OPEN_EXR", "JPEG", "TIFF", "WEBP", "BMP", "TARGA", "HDR", "DPX", "JPEG2000")
+WIDTH, HEIGHT, FORMATS = json.loads(sys.argv[-1])
 
 
 def a_scene(*, path: str = "//render/shot_", file_format: str = "PNG") -> Any:
@@ -18,7 +18,7 @@ def a_scene(*, path: str = "//render/shot_", file_format: str = "PNG") -> Any:
     scene = bpy.context.scene
     scene.render.engine = "CYCLES"
     scene.cycles.samples = 1
-    scene.cycles.use_denoising = False
+    scene.cycles.use_denoising = scene.cycles.use_adaptive_sampling = False
     scene.cycles.max_bounces = 1
     scene.render.resolution_x, scene.render.resolution_y = WIDTH, HEIGHT
     scene.render.filepath = path
@@ -190,6 +190,6 @@ def wide(folder: str) -> None:
 
 if __name__ == "__main__":
     for make in (plain, formats, numbered, movie, cropped, views, layers, cloth, still_life, scripts, missing, no_camera, wide):
-        make(sys.argv[1])
+        make(sys.argv[-2])
     sys.stdout.flush()
     os._exit(0)  # Blender's own exit hangs where a file has Python drivers

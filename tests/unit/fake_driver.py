@@ -1,7 +1,8 @@
 """Stands in for the Blender driver: speaks its protocol, renders nothing, and misbehaves as `plan.json` in the workspace says.
 
-plan.json: {"findings": […], "open": HOW, "frames": {"<frame>": HOW}}; HOW is a word of `DEEDS` or an answer, `once:` before it lets it happen
-once. What it renders is a few bytes that name the frame, how often this process was asked, and with what settings.
+plan.json: {"findings": […], "open": HOW, "frames": {"<frame>": HOW}, "after_save": {"<frame>": HOW}}
+HOW is a word of `DEEDS`, or how a frame fails; with `once:` before it, it happens once.
+What it renders is JSON that tells the frame, how often this process was asked, and with what settings.
 """
 
 from __future__ import annotations
