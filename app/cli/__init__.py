@@ -2,45 +2,46 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from importlib.metadata import version
 from typing import Any
 
 import click
 
-from app.bootstrap import AlreadyServed
 from supervisor.cloud.ports import CloudError
 from supervisor.config import BadConfig
 from supervisor.domain.errors import CommandError
-from supervisor.store.care import NoDatabase
-from supervisor.store.migrate import DamagedDatabase, NewerDatabase
 
-from .backup import BadBackup, backup, restore
 from .client import ApiError, ServerUnreachable
-from .health import doctor, sweep
-from .jobs import jobs
-from .people import token, user
+from .failure import Failed
 from .project import BadProject
-from .submit import NotRendered, submit
-from .watch import BadFrame
 
-#: Their messages say what is wrong and what to do; a traceback would only hide it.
-_EXPECTED = (
-    ServerUnreachable,
-    NotRendered,
-    BadFrame,
-    BadBackup,
-    BadConfig,
-    CommandError,
-    CloudError,
-    NoDatabase,
-    NewerDatabase,
-    DamagedDatabase,
-    AlreadyServed,
-)
+#: Command -> module. Each is imported when it is asked for: who sends a job need not load the whole farm.
+_COMMANDS = {
+    "serve": "serving",
+    "user": "people",
+    "token": "people",
+    "submit": "submit",
+    "jobs": "jobs",
+    "doctor": "health",
+    "sweep": "health",
+    "backup": "backup",
+    "restore": "restore",
+}
 
 
 class _Cli(click.Group):
-    """Turns the failures that are expected into a message and exit code 1."""
+    """Loads its commands late, and turns the failures that are expected into a message and exit code 1."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command = getattr(import_module(f"{__name__}.{_COMMANDS[cmd_name]}"), cmd_name)
+        assert isinstance(command, click.Command), "guaranteed by the table"
+        return command
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -49,7 +50,7 @@ class _Cli(click.Group):
             raise click.ClickException(_explained(error)) from error
         except BadProject as error:
             raise click.UsageError(str(error)) from error
-        except _EXPECTED as error:
+        except (Failed, ServerUnreachable, BadConfig, CommandError, CloudError) as error:
             raise click.ClickException(str(error)) from error
 
 
@@ -64,7 +65,3 @@ def _explained(error: ApiError) -> str:
 @click.version_option(version("kiln"), prog_name="kiln")
 def main() -> None:
     """Kiln, a Blender render farm of your own."""
-
-
-for _command in (user, token, submit, jobs, doctor, sweep, backup, restore):
-    main.add_command(_command)

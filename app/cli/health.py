@@ -17,6 +17,7 @@ from supervisor.farm import Farm
 from supervisor.lifecycle.sweep import sweep_report
 from supervisor.store.care import damage_of
 
+from .failure import Failed
 from .local import check_there_is_a_farm, config_path, opened_farm, read_config, with_data
 from .options import with_json
 
@@ -85,7 +86,7 @@ def sweep(dry_run: bool, data: Path, config_file: Path | None, as_json: bool) ->
     check_there_is_a_farm(data)
     with opened_farm(data, config_file) as farm:
         if not is_served(farm.data):
-            raise click.ClickException("the farm is not being served, and without it its object store does not answer; start it first")
+            raise Failed("the farm is not being served, and without it its object store does not answer; start it first")
         found = sweep_report(farm, dry_run=dry_run)
     if as_json:
         click.echo(json.dumps({"dry_run": dry_run, "swept": [asdict(thing) for thing in found]}, indent=1))

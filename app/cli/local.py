@@ -12,6 +12,9 @@ import click
 from app.bootstrap import open_farm
 from supervisor.config import Config, load_config
 from supervisor.farm import Farm
+from supervisor.store.migrate import DamagedDatabase, NewerDatabase
+
+from .failure import Failed
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -63,8 +66,11 @@ def check_there_is_a_farm(data: Path) -> None:
 
 @contextmanager
 def opened_farm(data: Path, config_file: Path | None) -> Iterator[Farm]:
-    """The farm, beside the process that serves it or without one. Errors: as open_farm"""
-    opened = open_farm(read_config(config_file), data, serves=False)
+    """The farm, beside the process that serves it or without one. Errors: BadConfig; Failed - it can't be opened"""
+    try:
+        opened = open_farm(read_config(config_file), data, serves=False)
+    except (NewerDatabase, DamagedDatabase, OSError) as error:
+        raise Failed(str(error)) from error
     try:
         yield opened.farm
     finally:

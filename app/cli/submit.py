@@ -17,6 +17,7 @@ from supervisor.domain.frame import FrameStatus, parse_frames
 from supervisor.domain.job import JobStatus
 
 from .client import ApiError, Client
+from .failure import Failed
 from .options import make_client, with_json, with_server
 from .patience import patiently
 from .progress import Progress, size_text
@@ -28,10 +29,6 @@ from .watch import FrameFolder, follow
 
 _CHECK_EVERY_S = 0.5
 _MOST_FRAMES = 10_000_000  # a farm's own limit is lower, and its own to tell
-
-
-class NotRendered(Exception):
-    """The farm will not render it, or did not: the message is all of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +87,7 @@ def submit(blend: Path, files: tuple[Path, ...], **options: Any) -> None:
     if options["as_json"]:
         click.echo(job.model_dump_json(indent=1))
     if job.status in {JobStatus.FAILED, JobStatus.CANCELLED}:
-        raise NotRendered("\n".join(end_lines(job, _failed_frames(client, job))))
+        raise Failed("\n".join(end_lines(job, _failed_frames(client, job))))
 
 
 def _check_frames(spec: str | None) -> None:
@@ -153,7 +150,7 @@ def _upload(client: Client, job: str, files: Sequence[LocalFile], unfinished: Un
     def note(file: LocalFile, whole: models.File) -> None:
         if whole.status is FileStatus.BAD:
             progress.close()
-            raise NotRendered(f"{file.source}: {whole.problem}")
+            raise Failed(f"{file.source}: {whole.problem}")
         unfinished.add(file)
 
     try:
@@ -163,25 +160,25 @@ def _upload(client: Client, job: str, files: Sequence[LocalFile], unfinished: Un
 
 
 def _wait_for_checks(client: Client, job: str) -> None:
-    """Wait until the farm has unpacked and inspected everything. Errors: NotRendered - a file is bad"""
+    """Wait until the farm has unpacked and inspected everything. Errors: Failed - a file is bad"""
     while True:
         files = patiently(lambda: list(client.files(job)))
         if bad := [file for file in files if file.status is FileStatus.BAD]:
-            raise NotRendered("\n".join(f"{file.path}: {file.problem}" for file in bad))
+            raise Failed("\n".join(f"{file.path}: {file.problem}" for file in bad))
         if not any(file.status is FileStatus.CHECKING for file in files):
             return
         time.sleep(_CHECK_EVERY_S)
 
 
 def _with_main_file(client: Client, job: models.Job, wanted: Wanted) -> models.Job:
-    """Make the .blend that the command names the one that is rendered. Errors: NotRendered - the farm can't tell which"""
+    """Make the .blend that the command names the one that is rendered. Errors: Failed - the farm can't tell which"""
     path = wanted.main_path or (wanted.files[0].path if is_blend(wanted.files[0].path) else None)
     if path and job.main_file != path:
         return client.change_job(job.id, main_file=path)
     if job.main_file is None:
         found = "\n".join(f"  --main {candidate}" for candidate in job.main_candidates)
         text = f"the project has several .blend files; say which one to render:\n{found}" if found else "there is no .blend in the project"
-        raise NotRendered(text)
+        raise Failed(text)
     return job
 
 

@@ -12,14 +12,11 @@ from supervisor.domain.frame import FrameStatus
 from supervisor.domain.job import ENDED, JobStatus
 
 from .client import Client, ServerUnreachable
+from .failure import Failed
 from .patience import patiently
 from .progress import Progress
 
 _LOOK_EVERY_S = 1.0
-
-
-class BadFrame(Exception):
-    """A frame can't be kept as the farm sent it."""
 
 
 class FrameFolder:
@@ -33,7 +30,7 @@ class FrameFolder:
         self.files = 0
 
     def take(self) -> None:
-        """Bring every frame that was received since the last time. What is there already, whole, is kept. Errors: BadFrame; as Client"""
+        """Bring every frame that was received since the last time. What is there already, whole, is kept. Errors: Failed; as Client"""
         for frame in patiently(lambda: list(self._client.frames(self._job))):
             if frame.status is FrameStatus.RECEIVED and (frame.number, frame.attempt) not in self._taken:
                 for output in frame.outputs:
@@ -62,7 +59,7 @@ def _safe(name: str) -> PurePosixPath:
     """An output's name as a path inside the folder: what comes from a server is not trusted to stay there."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name or not path.parts:
-        raise BadFrame(f"the farm names an output “{name}”, which would lie outside of the folder; fetch it in the browser")
+        raise Failed(f"the farm names an output “{name}”, which would lie outside of the folder; fetch it in the browser")
     return path
 
 
