@@ -11,7 +11,7 @@ from jinja2 import StrictUndefined
 from app.api import blueprint as api
 from app.assets import init_assets
 from app.auth import init_auth
-from app.current import serve
+from app.current import serve as make_farm_known  # `app.serve` is a module
 from app.errors import init_errors
 from app.filters import init_filters
 from app.security import init_security
@@ -29,7 +29,7 @@ def create_app(farm: Farm, *, secret_key: str, link_key: str) -> Flask:
     app.jinja_env.undefined = StrictUndefined
     app.jinja_env.trim_blocks = True
     app.jinja_env.lstrip_blocks = True
-    serve(app, farm, link_key=link_key)
+    make_farm_known(app, farm, link_key=link_key)
     Htmx(app)
     init_security(app, farm)
     init_errors(app)

@@ -8,11 +8,13 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from fcntl import LOCK_EX, LOCK_NB, flock
 from functools import cache, partial
 from pathlib import Path
 from time import monotonic, sleep
+
+import structlog
 
 from supervisor.cloud.local.blender import find_blenders
 from supervisor.cloud.local.compute import LocalCompute, NodeStore, stop_nodes
@@ -28,6 +30,8 @@ from supervisor.config import BadConfig, Config
 from supervisor.farm import Farm
 from supervisor.store.database import Database
 from supervisor.store.migrate import migrate
+
+log = structlog.get_logger(__name__)
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 #: Seconds between looks at the object store's process.
@@ -46,8 +50,8 @@ class AlreadyServed(Exception):
 class Secrets:
     """Keys of the web face, made at the first start."""
 
-    secret_key: str  #: signs sessions
-    link_key: str  #: signs download links
+    secret_key: str = field(repr=False)  #: signs sessions
+    link_key: str = field(repr=False)  #: signs download links
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +112,7 @@ def open_farm(config: Config, data: Path, *, serves: bool) -> OpenFarm:
         if serves:
             _empty(farm.scratch_folder)
             farm.downloads_folder.mkdir(exist_ok=True)
+            log.info("blenders found", versions=[blender.version for blender in cloud.premises.blenders()])
         return OpenFarm(farm=farm, secrets=keep_secrets(data), wake=wake, upkeep=upkeep, close=parts.pop_all().close)
 
 
@@ -212,7 +217,7 @@ def _build_cloud(config: Config, data: Path, parts: ExitStack, *, serves: bool) 
         weed.start() if serves else weed.attach()
         store, objects, uploads = _own_store(config, weed)
         upkeep = (Upkeep(name="object store", every_s=STORE_CHECK_S, call=weed.ensure_running),)
-    return _local_cloud(config, data, parts, store=store, objects=objects, uploads=uploads), upkeep
+    return _local_cloud(config, data, parts, store=store, objects=objects, uploads=uploads, serves=serves), upkeep
 
 
 def _own_store(config: Config, weed: SeaweedFS) -> tuple[NodeStore, S3ObjectStore, S3Uploads]:
@@ -239,7 +244,9 @@ def _foreign_store(config: Config, *, serves: bool) -> tuple[NodeStore, S3Object
     )
 
 
-def _local_cloud(config: Config, data: Path, parts: ExitStack, *, store: NodeStore, objects: S3ObjectStore, uploads: S3Uploads) -> Cloud:
+def _local_cloud(
+    config: Config, data: Path, parts: ExitStack, *, store: NodeStore, objects: S3ObjectStore, uploads: S3Uploads, serves: bool
+) -> Cloud:
     search = cache(partial(find_blenders, config.blender, root=CHECKOUT, cache=data / "blenders.json"))
     compute = LocalCompute(
         data / "nodes",
@@ -249,6 +256,7 @@ def _local_cloud(config: Config, data: Path, parts: ExitStack, *, store: NodeSto
         times=config.node,
         blenders=lambda: search().found,
         snapshot_folder=partial(snapshot_folder, data / "workspaces"),
+        is_owner=serves,
     )
     parts.callback(compute.close)
     workspaces = LocalWorkspaces(data / "workspaces", objects, release_copies=compute.release_copies)

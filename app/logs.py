@@ -10,7 +10,13 @@ import structlog
 from supervisor.config import LogConfig
 
 #: Libraries that tell every step of theirs.
-_QUIET = {"botocore": logging.WARNING, "boto3": logging.WARNING, "urllib3": logging.ERROR, "apscheduler": logging.ERROR}
+_QUIET = {
+    "alembic": logging.WARNING,
+    "apscheduler": logging.ERROR,
+    "boto3": logging.WARNING,
+    "botocore": logging.WARNING,
+    "urllib3": logging.ERROR,
+}
 
 
 def set_up_logs(config: LogConfig) -> None:
@@ -26,9 +32,9 @@ def set_up_logs(config: LogConfig) -> None:
     as_json = config.format == "json"
     if as_json:
         shared.append(structlog.processors.format_exc_info)
-    renderer: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-    )
+    # Plain tracebacks: the pretty ones show the values of variables, keys among them.
+    as_text = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
+    renderer: structlog.typing.Processor = structlog.processors.JSONRenderer() if as_json else as_text
     handler = logging.StreamHandler()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(

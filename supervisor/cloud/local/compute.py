@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -48,7 +48,7 @@ class NodeStore:
     region: str
     bucket: str
     access_key: str
-    secret_key: str
+    secret_key: str = field(repr=False)
 
 
 def usable_cores() -> int:
@@ -62,7 +62,7 @@ def usable_cores() -> int:
 
 
 class LocalCompute:
-    """`Compute` with processes. Only one server may use a folder at a time; `stop_nodes` works from any process."""
+    """`Compute` with processes. Only one process may own a folder; others look, and ask for an end. `stop_nodes` works from any."""
 
     def __init__(
         self,
@@ -76,6 +76,7 @@ class LocalCompute:
         snapshot_folder: Callable[[str], Path],
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         agent: Sequence[str] = (sys.executable, "-m", "nodeimage.agent"),
+        is_owner: bool = True,
     ) -> None:
         self._files = InstanceFiles(nodes.absolute())
         self._slots = slots
@@ -86,10 +87,14 @@ class LocalCompute:
         self._snapshot_folder = snapshot_folder
         self._clock = clock
         self._agent = agent
+        self._is_owner = is_owner
         self._lock = threading.RLock()
         self._starting: dict[str, Future[None]] = {}
         self._starters = ThreadPoolExecutor(max_workers=2, thread_name_prefix="launch")
-        self._instances = {instance.id: self._adopted(instance) for instance in self._files.read_all()}
+        self._instances = {instance.id: instance for instance in self._files.read_all()}
+        if is_owner:
+            for instance in list(self._instances.values()):
+                self._adopt(instance)
 
     def launch(self, spec: LaunchSpec, *, request_id: str) -> int:
         with self._lock:
@@ -124,6 +129,8 @@ class LocalCompute:
 
     def instances(self) -> Sequence[RentedInstance]:
         with self._lock:
+            if not self._is_owner:
+                return [_shown(instance) for instance in self._files.read_all()]
             for instance in list(self._instances.values()):
                 self._look_at(instance)
             return [_shown(instance) for instance in self._instances.values()]
@@ -257,15 +264,12 @@ class LocalCompute:
         for process in processes.with_environment(f"HOME={self._files.folder(instance.id)}/"):
             processes.send(process, signal.SIGKILL)
 
-    def _adopted(self, instance: LocalInstance) -> LocalInstance:
+    def _adopt(self, instance: LocalInstance) -> None:
         """Take over an instance of the server before us; one that was started in its very last moment is found by its environment."""
         if instance.process or instance.ended_at:
-            return instance
+            return
         for process in processes.with_environment(f"KILN_NODE_NODE={instance.node}\0"):
-            adopted = replace(instance, process=process)
-            self._files.write(adopted)
-            return adopted
-        return instance
+            self._note(replace(instance, process=process))
 
     def _note(self, instance: LocalInstance) -> None:
         self._instances[instance.id] = instance

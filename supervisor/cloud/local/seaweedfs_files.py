@@ -9,7 +9,7 @@ import shutil
 import socket
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from .disk import write_private
@@ -37,9 +37,9 @@ class StoreKeys:
     """The keys of the two identities: the farm may do anything, a node only what its work needs."""
 
     farm_access: str
-    farm_secret: str
+    farm_secret: str = field(repr=False)
     node_access: str
-    node_secret: str
+    node_secret: str = field(repr=False)
 
 
 def keep_keys(path: Path) -> StoreKeys:
