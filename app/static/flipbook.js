@@ -6,12 +6,12 @@
   const slider = document.getElementById("viewer-slider");
   const playButton = document.getElementById("viewer-play");
   const followButton = document.getElementById("viewer-follow");
+  const FPS = Math.min(Math.max(Number(viewer.dataset.fps), 1), 60);
   const AHEAD = 12; // pictures fetched before they are due
   const loaded = new Map(); // address -> Image, the newest AHEAD * 8 of them
 
   let frames = []; // [number, attempt], by number
   let base = "";
-  let fps = 24;
   let newest = null;
   let shown = null; // number of the frame that is shown
   let timer = 0;
@@ -79,14 +79,13 @@
     const next = (Number(slider.value) + 1) % frames.length;
     for (let i = 0; i < AHEAD; i++) fetchPicture(frames[(next + i) % frames.length]);
     if (fetchPicture(frames[next]).complete) show(next); // else wait for it: better slow than torn
-    timer = setTimeout(step, 1000 / Math.min(Math.max(fps, 1), 60));
+    timer = setTimeout(step, 1000 / FPS);
   }
 
   function read() {
     const source = document.querySelector("[data-previews]");
     frames = parse(source.dataset.runs);
     base = source.dataset.base;
-    fps = Number(source.dataset.fps);
     newest = Number(source.dataset.newest);
     viewer.hidden = frames.length === 0;
     slider.max = Math.max(0, frames.length - 1);

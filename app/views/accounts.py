@@ -89,9 +89,19 @@ def _set_up(code: str) -> AnyResponse:
 
 @blueprint.get("/account")
 def detail() -> str:
-    return render_template(
-        "accounts/detail.html", person=current_person(), password=password_region().html(), tokens=tokens_region().html()
-    )
+    return _page(password_region(), tokens_region())
+
+
+def _page(password: Region, tokens: Region) -> str:
+    return render_template("accounts/detail.html", person=current_person(), password=password.html(), tokens=tokens.html())
+
+
+def _shown(changed: Region, other: Region, *, status: int = 200) -> Response:
+    """The region that an action changed; to a plain form, the whole page with it."""
+    if request.headers.get("HX-Request"):
+        return changed.answer(status=status)
+    password, tokens = (changed, other) if "password" in changed.template else (other, changed)
+    return make_response(_page(password, tokens), status)
 
 
 def password_region(errors: dict[str, str] | None = None, *, done: bool = False) -> Region:
@@ -112,11 +122,11 @@ def change_password() -> AnyResponse:
             raise Rejected("The two new passwords differ; type them again.", field="again")
         accounts.change_password(current_farm(), person.id, old=form.get("old", ""), new=form.get("new", ""))
     except Rejected as error:
-        return password_region({error.field: str(error)}).answer(status=422)
+        return _shown(password_region({error.field: str(error)}), tokens_region(), status=422)
     changed = accounts.user(current_farm(), person.id)
     assert changed is not None, "it changed its password just now"
     login_user(SignedIn(changed))
-    return password_region(done=True).answer()
+    return _shown(password_region(done=True), tokens_region())
 
 
 def tokens_region(new: str = "") -> Region:
@@ -133,7 +143,8 @@ def tokens() -> Response:
 @blueprint.post("/account/tokens")
 def create_token() -> Response:
     name = request.form.get("name", "").strip()[:100]
-    return tokens_region(accounts.create_token(current_farm(), user_name=current_person().name, name=name)).answer()
+    token = accounts.create_token(current_farm(), user_name=current_person().name, name=name)
+    return _shown(tokens_region(token), password_region())
 
 
 @blueprint.post("/account/tokens/<token>/revoke")

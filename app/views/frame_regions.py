@@ -103,19 +103,18 @@ def _ranges(marks: Sequence[FrameMark], size: int, shown: int) -> list[FrameRang
 
 def previews_region(job: str) -> Region:
     """The frames that have a picture, for the flip-book, and the newest of them as a strip."""
-    detail = queries.job_detail(current_farm(), job)
+    summary = queries.job_summary(current_farm(), job)
     pictured = [mark for mark in queries.job_frame_marks(current_farm(), job) if mark.has_preview]
     runs = _runs_by_attempt(pictured)
     return region(
         "jobs/_previews.html",
-        shows=(runs, detail.summary.cover_frame, detail.summary.status in ACTIVE),
-        job=detail.summary,
-        fps=detail.scene.fps if detail.scene else 24.0,
+        shows=(runs, summary.cover_frame, summary.status, summary.frames.received > 0),
+        job=summary,
         runs=runs,
         strip=_strip(pictured),
-        cover=_cover(pictured, detail.summary),
+        cover=_cover(pictured, summary),
         frame_base=url_for("jobs.detail", job=job) + "/frames/",
-        trigger=trigger_of(detail.summary.status),
+        trigger=trigger_of(summary.status),
     )
 
 

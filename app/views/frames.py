@@ -1,10 +1,6 @@
-"""Frames: one frame's panel, picture, log and outputs."""
+"""Frames: one frame's panel, picture and log. Its outputs come from the API."""
 
 from __future__ import annotations
-
-import mimetypes
-from collections.abc import Iterator
-from typing import BinaryIO
 
 from flask import Blueprint, Response, render_template, request
 
@@ -13,8 +9,6 @@ from app.views.frame_regions import panel_region
 from supervisor import queries
 
 blueprint = Blueprint("frames", __name__)
-
-_CHUNK_BYTES = 256 << 10
 
 
 @blueprint.get("/jobs/<job>/frames/<int(signed=True):number>")
@@ -41,19 +35,3 @@ def log(job: str, number: int) -> Response:
     """Blender's log as plain text."""
     text = queries.frame_log(current_farm(), job, number, attempt=request.args.get("attempt", type=int))
     return Response(text, content_type="text/plain; charset=utf-8", headers={"Cache-Control": "private, no-cache"})
-
-
-@blueprint.get("/jobs/<job>/frames/<int(signed=True):number>/outputs/<path:name>")
-def output(job: str, number: int, name: str) -> Response:
-    """A rendered file, as it was delivered."""
-    stream, length = queries.open_output(current_farm(), job, number, name)
-    kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
-    answer = Response(_chunks(stream), mimetype=kind, headers={"Content-Length": str(length)})
-    answer.headers.set("Content-Disposition", "attachment", filename=name.rpartition("/")[2])
-    return answer
-
-
-def _chunks(stream: BinaryIO) -> Iterator[bytes]:
-    with stream:
-        while chunk := stream.read(_CHUNK_BYTES):
-            yield chunk

@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from app.current import current_farm
-from app.filters import rough
+from app.filters import duration, rough, usd
 from app.links import download_url
 from app.views.regions import POLLS, Region, region, trigger_of
 from supervisor import queries
 from supervisor.commands import downloads
 from supervisor.domain.download import DownloadStatus
-from supervisor.domain.job import ACTIVE, ENDED, JobStatus
+from supervisor.domain.job import ACTIVE, ENDED
 from supervisor.queries import DownloadView, InstanceView, JobDetail, JobSummary
 
 JOBS_ON_A_PAGE = 50
@@ -42,7 +42,7 @@ def status_region(job: str, detail: JobDetail | None = None) -> Region:
     flags = (detail.can_pause, detail.can_resume, detail.can_cancel, detail.can_retry, detail.can_delete)
     return region(
         "jobs/_status.html",
-        shows=(_seen_of(detail.summary), flags, detail.cost_usd, detail.seconds_per_frame, detail.blender_version),
+        shows=(_seen_of(detail.summary), flags, usd(detail.cost_usd), duration(detail.seconds_per_frame), detail.file_count),
         job=detail.summary,
         detail=detail,
         trigger=trigger_of(detail.summary.status),
@@ -116,8 +116,3 @@ def downloads_region(job: str) -> Region:
 def _newest_whole(held: list[DownloadView], job: JobSummary) -> bool:
     """Say whether packing now would make the zip that is there already."""
     return bool(held) and held[0].status in {DownloadStatus.READY, DownloadStatus.PACKING} and held[0].frames == job.frames.received
-
-
-def has_frames(status: JobStatus) -> bool:
-    """Say whether the page shows a job in work, or the form of a draft."""
-    return status is not JobStatus.DRAFT

@@ -1,0 +1,157 @@
+"""What every answer has: headers, errors for people, static files that may be kept, and the health check."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from flask import Flask, request
+
+from app import create_app, filters
+from app.security import content_policy, store_origins
+from supervisor.config import Config
+from tests.fakes.farm import FakeFarm
+
+from .web_site import WebSite, a_web_site, root, tags
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[WebSite]:
+    with a_web_site(tmp_path) as site:
+        yield site
+
+
+@pytest.mark.parametrize("path", ["/jobs", "/login", "/healthz", "/nowhere", "/d/x/y.zip", "/api/v1/openapi.json"])
+def test_every_answer_tells_the_browser_what_to_refuse(site: WebSite, path: str) -> None:
+    headers = site.get(path).headers
+    policy = headers["Content-Security-Policy"]
+    assert "script-src 'self';" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Referrer-Policy"] == "same-origin"
+
+
+def test_uploads_may_go_to_the_store_and_nowhere_else(tmp_path: Path) -> None:
+    fake = FakeFarm.open(tmp_path, config=Config.model_validate({"store": {"public_endpoint": "https://s3.eu-central-1.amazonaws.com/"}}))
+    assert {"https://s3.eu-central-1.amazonaws.com", "https://kiln.s3.eu-central-1.amazonaws.com"} <= set(store_origins(fake.farm))
+    assert "connect-src 'self' https://a;" in content_policy(["https://a"])
+    fake.farm.db.close()
+
+
+def test_a_failure_shows_a_number_that_the_log_explains(site: WebSite, caplog: pytest.LogCaptureFixture) -> None:
+    site.farm.db.close()
+    broken = create_app(site.farm, secret_key="s", link_key="l")
+    add_failing_view(broken)
+    with caplog.at_level(logging.ERROR, logger="app.errors"):
+        answer = broken.test_client().get("/d/broken/it.zip", headers={"X-Break": "yes"})
+    assert answer.status_code == 500
+    record = next(record for record in caplog.records if record.name == "app.errors")
+    assert record.failure in answer.text  # type: ignore[attr-defined]
+    assert record.exc_info is not None
+    assert "a secret detail" not in answer.text
+
+
+def add_failing_view(app: Flask) -> None:
+    def fail(**_: str) -> str:
+        raise RuntimeError("a secret detail")
+
+    app.view_functions["downloads.file"] = fail
+
+
+def test_a_failure_of_a_poll_is_a_toast(site: WebSite) -> None:
+    add_failing_view(site.app)
+    answer = site.get("/d/x/y.zip", **{"HX-Request": "true"})
+    assert (answer.status_code, root(answer.text).attributes["role"]) == (500, "alert")
+    assert answer.headers["HX-Retarget"] == "#toasts"
+
+
+def test_a_wrong_method_is_an_error_and_not_a_failure(site: WebSite) -> None:
+    answer = site.get("/logout")
+    assert answer.status_code == 405
+    assert "POST" in answer.headers["Allow"]
+
+
+def test_an_unknown_api_address_is_a_problem_document(site: WebSite) -> None:
+    answer = site.get("/api/v1/nothing")
+    assert (answer.status_code, answer.mimetype) == (404, "application/problem+json")
+
+
+def test_static_files_may_be_kept_for_ever_under_their_digest(site: WebSite) -> None:
+    page = tags(site.get("/jobs").text)
+    files = [tag.attributes.get("src") or tag.attributes["href"] for tag in page if "/static/" in str(tag.attributes)]
+    assert len(files) >= 6
+    for file in files:
+        assert "?v=" in file
+        answer = site.get(file)
+        assert answer.status_code == 200
+        assert "max-age=31536000" in answer.headers["Cache-Control"]
+
+
+def test_every_page_names_scripts_that_are_there(site: WebSite) -> None:
+    job = site.fake.a_draft()
+    scripts = [tag.attributes["src"] for tag in tags(site.get(f"/jobs/{job}").text) if tag.name == "script"]
+    assert any("uppy" in script for script in scripts)
+    assert all(site.get(script).status_code == 200 for script in scripts)
+
+
+def test_health_is_told_to_anybody(site: WebSite) -> None:
+    answer = site.signed_out().get("/healthz")
+    assert answer.json is not None
+    assert set(answer.json) == {"status", "version", "provider", "last_tick_s"}
+    assert (answer.status_code == 200) == (answer.json["status"] == "ok")
+
+
+def test_the_proxy_in_front_is_believed_only_where_configured(tmp_path: Path) -> None:
+    asked = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "kiln.example"}
+    for proxies, base in ((0, "http://localhost/"), (1, "https://kiln.example/")):
+        folder = tmp_path / str(proxies)
+        folder.mkdir()
+        with a_web_site(folder, config=Config.model_validate({"server": {"trusted_proxies": proxies}})) as site:
+            assert seen_address(site.app, asked) == base
+
+
+def seen_address(app: Flask, headers: dict[str, str]) -> str:
+    seen = []
+    app.view_functions["health.healthz"] = lambda: seen.append(request_root()) or "ok"
+    app.test_client().get("/healthz", headers=headers)
+    return str(seen[0])
+
+
+def request_root() -> str:
+    return request.url_root
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        (filters.size(0), "0 B"),
+        (filters.size(1_500), "1.5 KB"),
+        (filters.size(812_000_000), "812 MB"),
+        (filters.duration(None), "–"),
+        (filters.duration(9.26), "9.3 s"),
+        (filters.duration(59.6), "1 min"),
+        (filters.duration(3725), "1 h 2 min"),
+        (filters.duration(90000), "1 d 1 h"),
+        (filters.rough(20), "less than a minute"),
+        (filters.rough(1260), "about 21 min"),
+        (filters.rough(41000), "about 11.5 h"),
+        (filters.rough(None), ""),
+        (filters.percent(999, 1000), "99"),
+        (filters.percent(0, 0), "0"),
+        (filters.plural(1, "frame"), "1 frame"),
+        (filters.plural(12345, "frame"), "12\u202f345 frames"),
+        (filters.fps(23.976), "23.976"),
+        (filters.fps(24.0), "24"),
+        (filters.spec([1, 2, 3, 5]), "1-3x1,5"),
+        (filters.engine("BLENDER_EEVEE_NEXT"), "EEVEE"),
+        (filters.ago(None), "never"),
+        (filters.ago(datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 1, 0, 5, tzinfo=UTC)), "5 min ago"),
+        (filters.iso(datetime(2026, 1, 1, tzinfo=UTC)), "2026-01-01T00:00:00Z"),
+    ],
+)
+def test_numbers_are_written_as_people_read_them(written: object, read: str) -> None:
+    assert str(written) == read
