@@ -42,7 +42,8 @@ def settle_nodes(farm: Farm, tick: Tick, watch: Watch) -> None:
     if changed or tick.beats:
         with farm.db.write() as connection:
             for seen, instance in changed:
-                _settle_instance(connection, seen, instance, at=tick.now)
+                _settle_instance(connection, seen, instance)
+            _settle_losses(connection, changed, at=tick.now)
             _settle_beats(connection, tick)
     _give_up_silent(farm, tick, watch)
 
@@ -95,13 +96,26 @@ def _gone_missing(tick: Tick, known: dict[str, Instance], watch: Watch) -> list[
     return [(seen, replace(seen, **ended, note=seen.note or note)) for seen in gone]  # type: ignore[arg-type]
 
 
-def _settle_instance(connection: Connection, seen: Instance | None, instance: Instance, *, at: datetime) -> None:
+def _settle_instance(connection: Connection, seen: Instance | None, instance: Instance) -> None:
     instances.put_instance(connection, instance)
     jobs.touch(connection, instance.job)
     if seen is None or seen.status is not instance.status:
         log.info("instance changed", job=instance.job, instance=instance.id, to=str(instance.status), note=instance.note)
-    if instance.status is InstanceStatus.TERMINATED and not _ended_in_good_order(seen):
-        _note_loss(connection, instance, at=at, is_news=seen is None or seen.status in _AT_WORK)
+
+
+def _settle_losses(connection: Connection, changed: Iterable[tuple[Instance | None, Instance]], *, at: datetime) -> None:
+    """Instances ended that were to render on: tell people, and let the next launch wait where nothing came of this one."""
+    launches = {}
+    for seen, instance in changed:
+        job = jobs.find_job(connection, instance.job)
+        is_lost = instance.status is InstanceStatus.TERMINATED and not _ended_in_good_order(seen)
+        if not is_lost or job is None or job.status not in {JobStatus.LAUNCHING, JobStatus.RENDERING}:
+            continue
+        launches[instance.request_id] = instance
+        if seen is None or seen.status in _AT_WORK:  # that others were given up was told when they were
+            events.add_event(connection, job.id, at=at, text=_loss(instance))
+    for instance in launches.values():
+        _note_lost_launch(connection, instance, at=at)
 
 
 def _ended_in_good_order(seen: Instance | None) -> bool:
@@ -109,23 +123,23 @@ def _ended_in_good_order(seen: Instance | None) -> bool:
     return beat is not None and beat.state is NodeState.GONE
 
 
-def _note_loss(connection: Connection, instance: Instance, *, at: datetime, is_news: bool) -> None:
-    """An instance ended that was to render on. If all of its launch ended without a frame, the next launch waits."""
+def _loss(instance: Instance) -> str:
+    return f"instance {instance.id} ended" + (f": {instance.note}" if instance.note else "")
+
+
+def _note_lost_launch(connection: Connection, instance: Instance, *, at: datetime) -> None:
+    """Count a launch whose instances have all ended without a finished frame, and pause before the next: longer each time."""
+    mates = [mate for mate in instances.instances_of(connection, instance.job) if mate.request_id == instance.request_id]
+    if any(mate.is_rented or attempts.finished_by(connection, instance.job, mate.node) for mate in mates):
+        return
     job = jobs.find_job(connection, instance.job)
-    if job is None or job.status not in {JobStatus.LAUNCHING, JobStatus.RENDERING}:
-        return
-    said = f"instance {instance.id} ended" + (f": {instance.note}" if instance.note else "")
-    if is_news:
-        events.add_event(connection, job.id, at=at, text=said)
-    mates = [mate for mate in instances.instances_of(connection, job.id) if mate.request_id == instance.request_id]
-    if any(mate.is_rented or attempts.finished_by(connection, job.id, mate.node) for mate in mates):
-        return
+    assert job is not None, "it was read in this transaction"
     failures = job.launch_failures + 1
     pause = min(timedelta(seconds=2.0**failures), _LONGEST_BACK_OFF)
     jobs.change_job(connection, job.id, launch_failures=failures, launch_after=at + pause)
+    text = f"{_loss(instance)}; none of its launch had finished a frame"
     remedy = "The farm launches others, more slowly each time. The instance's last words often say why."
-    lost = Problem(code="node_lost", severity="warning", text=f"{said}; it had not finished a frame", remedy=remedy, since=at)
-    events.put_problem(connection, job.id, lost)
+    events.put_problem(connection, job.id, Problem(code="node_lost", severity="warning", text=text, remedy=remedy, since=at))
 
 
 def _settle_beats(connection: Connection, tick: Tick) -> None:

@@ -6,7 +6,9 @@ import threading
 import zlib
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from sqlalchemy import insert
 
@@ -78,8 +80,9 @@ class FakeFarm:
         """Open the farm of that data folder, made if need be."""
         clock = Clock()
         cloud = FakeCloud(slots=slots, clock=clock)
+        if not (folder / "kiln.db").exists():
+            (folder / "kiln.db").write_bytes(_new_database())
         db = Database.open(folder / "kiln.db")
-        migrate(db, folder / "kiln.db")
         woken = threading.Event()
         farm = Farm(config=config or Config(), data=folder, db=db, cloud=cloud.ports, wake=woken.set, now=clock)
         return cls(farm=farm, cloud=cloud, clock=clock, woken=woken)
@@ -121,6 +124,18 @@ class FakeFarm:
         job = self.a_draft()
         commands.submit_job(self.farm, job, replace(settings or JobSettings(), frames=frames, instances=instances))
         return job
+
+
+@cache
+def _new_database() -> bytes:
+    """An empty database, migrated once for all tests."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "kiln.db"
+        db = Database.open(path)
+        migrate(db, path)
+        db.checkpoint()
+        db.close()
+        return path.read_bytes()
 
 
 def an_inspection(
