@@ -1,0 +1,133 @@
+"""Downloads in the database. Whatever changes one raises its job's version in the same transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, insert, select, update
+
+from supervisor.domain.download import DownloadStatus
+from supervisor.domain.naming import Packed
+
+from .frames import received_outputs
+from .jobs import touch
+from .schema import downloads, frames
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Download:
+    """One download of a job."""
+
+    id: str
+    job: str
+    status: DownloadStatus
+    reason: str  #: why it failed or was deleted; of one being packed, what it waits for
+    name: str
+    frames: int
+    done_bytes: int
+    total_bytes: int
+    created_at: datetime
+    ready_at: datetime | None
+
+
+def outputs_to_pack(connection: Connection, job: str) -> list[Packed]:
+    """Every output of the received frames, by frame, in the order in which the node named them."""
+    return [
+        Packed(frame=number, name=output.name, bytes=output.bytes, crc32=output.crc32)
+        for number, outputs in received_outputs(connection, job)
+        for output in outputs
+    ]
+
+
+def newest_received_at(connection: Connection, job: str) -> datetime | None:
+    """When the newest received frame came. Returns: None if there is none"""
+    chosen = select(frames.c.received_at).where((frames.c.job_id == job) & frames.c.received_at.is_not(None))
+    return connection.execute(chosen.order_by(frames.c.received_at.desc()).limit(1)).scalar()
+
+
+def add(connection: Connection, download: Download) -> None:
+    connection.execute(
+        insert(downloads).values(
+            id=download.id,
+            job_id=download.job,
+            status=download.status,
+            reason=download.reason,
+            name=download.name,
+            frames=download.frames,
+            done_bytes=download.done_bytes,
+            total_bytes=download.total_bytes,
+            created_at=download.created_at,
+            ready_at=download.ready_at,
+        )
+    )
+    touch(connection, download.job)
+
+
+def find(connection: Connection, download_id: str) -> Download | None:
+    row = connection.execute(select(downloads).where(downloads.c.id == download_id)).first()
+    return _download(row) if row else None
+
+
+def of_job(connection: Connection, job: str, *statuses: DownloadStatus) -> list[Download]:
+    """A job's downloads in those statuses, newest first."""
+    return _listed(connection, (downloads.c.job_id == job) & downloads.c.status.in_(statuses))
+
+
+def in_status(connection: Connection, statuses: Iterable[DownloadStatus]) -> list[Download]:
+    """All downloads in those statuses, newest first."""
+    return _listed(connection, downloads.c.status.in_(list(statuses)))
+
+
+def begin_packing(connection: Connection, seen: Download, *, outputs: list[Packed], at: datetime) -> bool:
+    """Write down what is being packed from now on. Returns: False if it is not to be packed any more"""
+    count, total = len({output.frame for output in outputs}), sum(output.bytes for output in outputs)
+    return _change(connection, seen, frames=count, total_bytes=total, done_bytes=0, reason="", created_at=at)
+
+
+def note_progress(connection: Connection, seen: Download, *, done_bytes: int) -> bool:
+    """Returns: False if it is not to be packed any more: it was deleted, with its job perhaps"""
+    return _change(connection, seen, done_bytes=done_bytes)
+
+
+def note_wait(connection: Connection, seen: Download, *, reason: str) -> bool:
+    """Write down what packing waits for; it begins anew then. Returns: False if it is not to be packed any more"""
+    return _change(connection, seen, done_bytes=0, reason=reason)
+
+
+def end(connection: Connection, seen: Download, status: DownloadStatus, *, reason: str = "", at: datetime | None = None) -> bool:
+    """Move a download on. Returns: False if somebody else did, or it is gone"""
+    values: dict[str, Any] = {"status": status, "reason": reason}
+    if status is DownloadStatus.READY:
+        values |= {"ready_at": at, "done_bytes": downloads.c.total_bytes}
+    return _change(connection, seen, **values)
+
+
+def _change(connection: Connection, seen: Download, **values: Any) -> bool:
+    stands = (downloads.c.id == seen.id) & (downloads.c.status == seen.status)
+    if connection.execute(update(downloads).where(stands).values(**values)).rowcount != 1:
+        return False
+    touch(connection, seen.job)
+    return True
+
+
+def _listed(connection: Connection, where: ColumnElement[bool]) -> list[Download]:
+    order = (downloads.c.created_at.desc(), downloads.c.id)
+    return [_download(row) for row in connection.execute(select(downloads).where(where).order_by(*order))]
+
+
+def _download(row: Row[Any]) -> Download:
+    return Download(
+        id=row.id,
+        job=row.job_id,
+        status=DownloadStatus(row.status),
+        reason=row.reason,
+        name=row.name,
+        frames=row.frames,
+        done_bytes=row.done_bytes,
+        total_bytes=row.total_bytes,
+        created_at=row.created_at,
+        ready_at=row.ready_at,
+    )
