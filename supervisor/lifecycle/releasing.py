@@ -65,7 +65,7 @@ def _end(farm: Farm, rented: Sequence[Instance]) -> None:
     to_end = [one.id for one in rented if one.status is not InstanceStatus.TERMINATING]
     if to_end:
         with farm.db.write() as connection:
-            instances.end_instances(connection, to_end)
+            instances.end_instances(connection, to_end, note="given back")
         farm.cloud.compute.terminate(to_end)
 
 
