@@ -114,7 +114,10 @@ def layers(folder: str) -> None:
     scene = a_scene(file_format="OPEN_EXR_MULTILAYER", path="")
     tree = compositor(scene)
     group = bpy.data.node_groups.new("Outputs", "CompositorNodeTree")
-    group.interface.new_socket("Image", in_out="INPUT", socket_type="NodeSocketColor")
+    if hasattr(group, "interface"):
+        group.interface.new_socket("Image", in_out="INPUT", socket_type="NodeSocketColor")
+    else:  # before 4.0
+        group.inputs.new("NodeSocketColor", "Image")
     source = group.nodes.new("NodeGroupInput")
     file_output(group, source.outputs[0], path=os.path.join(folder, "elsewhere", "pass_"), slot="../../Beauty", file_format="PNG")
     node = tree.nodes.new("CompositorNodeGroup")

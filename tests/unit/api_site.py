@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,10 +13,12 @@ from typing import Any
 
 import jsonschema_rs
 from flask import Flask
+from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.test import TestResponse
 
 from app import create_app
 from nodeimage.protocol import Output, log_key, output_key, preview_key
+from supervisor.cloud.ports import Cloud
 from supervisor.commands import accounts, jobs
 from supervisor.config import Config
 from supervisor.farm import Farm
@@ -82,17 +85,39 @@ class Site:
 
 
 @contextmanager
-def a_site(folder: Path, *, config: Config | None = None) -> Iterator[Site]:
+def a_site(folder: Path, *, config: Config | None = None, ports: Cloud | None = None) -> Iterator[Site]:
+    """Shape:   ports: real ones in place of the fakes"""
     cloud = FakeCloud()
     db = Database.open(folder / "kiln.db")
     migrate(db, folder / "kiln.db")
-    farm = Farm(config=config or Config(), data=folder, db=db, cloud=cloud.ports, wake=lambda: None)
+    farm = Farm(config=config or Config(), data=folder, db=db, cloud=ports or cloud.ports, wake=lambda: None)
     user = accounts.add_user(farm, name="ada", password=PASSWORD, role="artist")
     token = accounts.create_token(farm, user_name="ada")
     app = create_app(farm, secret_key="secret of the tests", link_key=LINK_KEY)
     app.testing = False  # failures are answered, as they would be
     yield Site(app=app, farm=farm, cloud=cloud, user=user, token=token)
     db.close()
+
+
+@contextmanager
+def serving(app: Flask, *, port: int = 0) -> Iterator[str]:
+    """Serve an application on this machine. Returns: its address"""
+    server = make_server("127.0.0.1", port, app, threaded=True, request_handler=_QuietHandler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+class _QuietHandler(WSGIRequestHandler):
+    protocol_version = "HTTP/1.1"  # connections are kept, as by the real server
+
+    def log(self, type: str, message: str, *args: Any) -> None:
+        """Say nothing."""
 
 
 def check_answer(app: Flask, answer: TestResponse, method: str) -> None:

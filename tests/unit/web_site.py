@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Literal
 
 from flask import Flask
 from flask.testing import FlaskClient
@@ -22,6 +23,7 @@ from supervisor.config import Config
 from supervisor.domain.job import JobStatus
 from supervisor.domain.settings import JobSettings
 from supervisor.farm import Farm
+from supervisor.queries import Problem
 from supervisor.store import events, frames
 from supervisor.store import jobs as job_store
 from tests.fakes.farm import FakeFarm
@@ -99,8 +101,8 @@ class WebSite:
             frames.receive(connection, job, number, delivery, at=self.fake.clock())
             frames.note_log(connection, job, number, attempt=1)
 
-    def a_problem(self, job: str, text: str, *, severity: str = "error") -> None:
-        problem = events.Problem(
+    def a_problem(self, job: str, text: str, *, severity: Literal["info", "warning", "error"] = "error") -> None:
+        problem = Problem(
             code="made_up",
             about=text,
             severity=severity,
