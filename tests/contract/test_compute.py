@@ -44,7 +44,12 @@ class Place:
 
 
 def local_compute(
-    folder: Path, *, agent: str = AGENT, command: Sequence[str] = (), clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    folder: Path,
+    *,
+    agent: str = AGENT,
+    command: Sequence[str] = (),
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    is_owner: bool = True,
 ) -> LocalCompute:
     """Compute whose agents run the Python code `agent` (or are the `command`)."""
     snapshot = folder / "frozen"
@@ -60,6 +65,7 @@ def local_compute(
         snapshot_folder=lambda snapshot: folder / "frozen",
         clock=clock,
         agent=command or (sys.executable, "-c", agent),
+        is_owner=is_owner,
     )
 
 

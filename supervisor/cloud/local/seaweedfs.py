@@ -16,7 +16,7 @@ from typing import Any
 import structlog
 import urllib3
 
-from supervisor.cloud.ports import CloudError
+from supervisor.cloud.ports import CloudError, Full
 from supervisor.cloud.s3_client import connect_s3, prepare_bucket, store_errors
 
 from . import processes
@@ -41,6 +41,7 @@ _STOP_GRACE_S = 4.0
 _MAX_LOG_BYTES = 20 << 20
 _VACUUM_EVERY_S = 30.0
 _MIB = 1 << 20
+_PROBE_KEY = "store/probe"  #: beside the prefixes that the farm and the nodes use
 
 
 class StoreDidNotStart(Exception):
@@ -125,6 +126,15 @@ class SeaweedFS:
         process = read_process(self._folder / "process.json")
         return process is not None and process.is_alive()
 
+    def is_answering(self) -> bool:
+        """Say whether objects can be read at present."""
+        try:
+            with store_errors("ask whether the store answers"):
+                self.connect(attempts=1).get_object(Bucket=self._bucket, Key=_PROBE_KEY)["Body"].read()
+        except CloudError:
+            return False
+        return True
+
     def is_full(self) -> bool:
         """Say whether the store has no room for another object: what S3 answers then (500) does not tell."""
         if self._free_bytes() < 16 * _MIB:
@@ -194,6 +204,7 @@ class SeaweedFS:
                 raise StoreDidNotStart(f"SeaweedFS ended at once (exit code {code}). Its log says:\n{self._log_tail()}")
             try:
                 prepare_bucket(client, self._bucket)
+                self._check_it_works(client)
                 return
             except CloudError as error:
                 if time.monotonic() > deadline:
@@ -201,6 +212,15 @@ class SeaweedFS:
                     text = f"SeaweedFS did not answer within {_START_TIMEOUT_S:.0f} s: {error}. Its log says:\n{self._log_tail()}"
                     raise StoreDidNotStart(text) from error
             time.sleep(_POLL_S)
+
+    def _check_it_works(self, client: Any) -> None:
+        """Write and read an object: S3 answers a moment before the volumes do. Errors: CloudError - not yet"""
+        try:
+            with store_errors("write and read an object", is_full=self.is_full):
+                client.put_object(Bucket=self._bucket, Key=_PROBE_KEY, Body=b"kiln")
+                client.get_object(Bucket=self._bucket, Key=_PROBE_KEY)["Body"].read()
+        except Full as error:
+            log.warning("object store is full: it can be read, and things can be deleted", error=str(error))
 
     def _end_leftovers(self, grace_s: float = _STOP_GRACE_S) -> None:
         """End whatever runs on our data: the one written down, and one whose starter died before it could write."""
