@@ -20,9 +20,9 @@ from supervisor.cloud.local.blender import find_blenders
 from supervisor.cloud.local.compute import LocalCompute, NodeStore, stop_nodes
 from supervisor.cloud.local.premises import LocalPremises
 from supervisor.cloud.local.processes import start_time
-from supervisor.cloud.local.seaweedfs import SeaweedFS
+from supervisor.cloud.local.seaweedfs import SeaweedFS, StoreDidNotStart
 from supervisor.cloud.local.workspaces import LocalWorkspaces, snapshot_folder
-from supervisor.cloud.ports import Cloud
+from supervisor.cloud.ports import Cloud, ObjectStore, Unreachable
 from supervisor.cloud.s3 import S3ObjectStore
 from supervisor.cloud.s3_client import ambient_keys, connect_s3, prepare_bucket
 from supervisor.cloud.s3_uploads import S3Uploads
@@ -181,6 +181,26 @@ def is_served(data: Path) -> bool:
             return not _lock(file.fileno())
     except FileNotFoundError:
         return False
+
+
+@contextmanager
+def running_store(config: Config, data: Path) -> Iterator[ObjectStore]:
+    """Keep the object store of a data folder that nobody serves running for the time being.
+
+    Errors:  AlreadyServed; Unreachable - it did not come up
+    """
+    with hold_lock(data):
+        if config.store.endpoint:
+            yield _foreign_store(config, serves=True)[1]
+            return
+        weed = SeaweedFS(data.absolute(), bucket=config.store.bucket, region=config.store.region)
+        try:
+            weed.start()
+            yield _own_store(config, weed)[1]
+        except StoreDidNotStart as error:
+            raise Unreachable(str(error)) from error
+        finally:
+            weed.stop()
 
 
 def stop_everything(config: Config, data: Path) -> None:

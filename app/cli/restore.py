@@ -6,17 +6,16 @@ import json
 import os
 import shutil
 import tarfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
 import click
 
-from app.bootstrap import hold_lock, open_farm, stop_everything
+from app.bootstrap import AlreadyServed, running_store
 from supervisor.cloud.ports import ObjectStore
 from supervisor.config import Config
-from supervisor.store.care import damage_of
+from supervisor.store.care import NoDatabase, damage_of
 
 from .backup import CONFIG, DATABASE, FORMAT, MANIFEST, OBJECTS, PREFIXES, PRIVATE
 from .failure import Failed
@@ -36,7 +35,7 @@ def restore(file: Path, data: Path, config_file: Path | None, as_json: bool) -> 
         raise click.UsageError(f"{data} is not empty; name another folder with --data, or move away what is in it")
     try:
         count = _restore(file, data, read_config(config_file))
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, AlreadyServed, NoDatabase, EOFError, OSError, ValueError) as error:
         raise Failed(f"{file} can't be put back: {error}") from error
     has_config = (data / _RESTORED_CONFIG).is_file()
     if as_json:
@@ -71,8 +70,9 @@ def _take_in(archive: tarfile.TarFile, data: Path, config: Config, parts: ExitSt
         if not member.name.startswith(OBJECTS):
             _take_file(member.name, source, data)
             continue
-        objects = objects or parts.enter_context(_running_store(config, data))
-        objects.put_stream(_object_key(member.name), cast("BinaryIO", source))
+        key = _object_key(member.name)
+        objects = objects or parts.enter_context(running_store(config, data))
+        objects.put_stream(key, cast("BinaryIO", source))
         count += 1
     if damage := damage_of(data / DATABASE):
         raise Failed(f"the database in the archive is damaged: {damage}")
@@ -103,15 +103,3 @@ def _object_key(name: str) -> str:
     if not key.startswith(PREFIXES) or ".." in key.split("/"):
         raise Failed(f"there is an unknown object {key} in the archive")
     return key
-
-
-@contextmanager
-def _running_store(config: Config, data: Path) -> Iterator[ObjectStore]:
-    """The farm's object store, started for the time being."""
-    with hold_lock(data):
-        opened = open_farm(config, data, serves=True)
-        try:
-            yield opened.farm.cloud.objects
-        finally:
-            opened.close()
-            stop_everything(config, data)

@@ -47,7 +47,7 @@ class Wanted:
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path), metavar="[FILE|FOLDER]...")
 @with_server
 @click.option("--frames", metavar="SPEC", help="Such as 1-100, 1-100x5, 1,5,10-20 or -5-5.  [default: the scene's own]")
-@click.option("--instances", type=click.IntRange(min=1), metavar="N", help="How many instances render at once.")
+@click.option("--instances", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="How many render at once.")
 @click.option("--name", metavar="NAME", help="Of the job.  [default: the file's]")
 @click.option("--scene", metavar="NAME", help="Which scene.  [default: the one current when the file was saved]")
 @click.option("--camera", metavar="NAME", help="Which camera.  [default: the scene's own]")
@@ -99,10 +99,9 @@ def _check_frames(spec: str | None) -> None:
 
 
 def _settings(options: dict[str, Any]) -> dict[str, Any]:
-    named = {name: options[name] for name in ("frames", "instances", "scene", "camera") if options[name] is not None}
+    """All of them, also those that are as the scene has them: a draft that is gone on with may have others from the run before."""
     output = {"format": options["file_format"], "resolution_pct": options["resolution"], "samples": options["samples"]}
-    given = {name: value for name, value in output.items() if value is not None}
-    return named | ({"output": given} if given else {})
+    return {name: options[name] for name in ("frames", "scene", "camera")} | {"instances": options["instances"], "output": output}
 
 
 def _submitted(client: Client, wanted: Wanted) -> models.Job:
@@ -111,9 +110,10 @@ def _submitted(client: Client, wanted: Wanted) -> models.Job:
     _upload(client, job, wanted.files, unfinished)
     _wait_for_checks(client, job)
     seen = _with_main_file(client, patiently(lambda: client.job(job)), wanted)
+    seen = client.change_job(seen.id, settings=wanted.settings)
     for line in (*found_lines(seen), *warning_lines(seen)):
         click.echo(line, err=True)
-    submitted = client.submit_job(job, **wanted.settings)
+    submitted = client.submit_job(job)
     unfinished.forget()
     return submitted
 
