@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from http import HTTPStatus
 from typing import BinaryIO, cast
 
 from flask import Response, request
 from itsdangerous import BadSignature, SignatureExpired, URLSafeTimedSerializer
+from werkzeug.exceptions import ClientDisconnected
 
 from app.current import base_url, current_farm, current_link_key
 from supervisor import queries
@@ -79,8 +81,18 @@ def _content_length() -> int:
     return request.content_length
 
 
+class _RequestBody(io.RawIOBase):
+    """The request's body as a stream that ends early when the client goes away; werkzeug would raise what only views understand."""
+
+    def read(self, size: int = -1) -> bytes:
+        try:
+            return request.stream.read(size)
+        except ClientDisconnected:
+            return b""
+
+
 def _stream() -> BinaryIO:
-    return cast("BinaryIO", request.stream)  # werkzeug says IO[bytes], which is all of it that is used
+    return cast("BinaryIO", _RequestBody())
 
 
 def _file(job: str, path: str) -> FileView:
