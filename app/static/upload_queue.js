@@ -88,8 +88,10 @@
       this.#uppy.on("upload-progress", (file, progress) => {
         const item = this.#itemOf(file);
         if (!item || item.state === "done") return;
-        item.sent = Math.max(item.sent, Math.min(progress.bytesUploaded ?? 0, item.bytes));
-        this.#show(item, item.sent === item.bytes ? "finishing" : "sending", "");
+        const sent = Math.min(progress.bytesUploaded ?? 0, item.bytes);
+        if (sent <= item.sent) return;
+        item.sent = sent;
+        this.#show(item, sent === item.bytes ? "finishing" : "sending", "");
       });
       this.#uppy.on("upload-error", (file, error) => this.#failed(this.#itemOf(file), error));
       this.#uppy.on("upload-success", (file) => this.#ended(this.#itemOf(file)));
@@ -196,6 +198,7 @@
       const isForeign = new URL(url, location.href).origin !== location.origin;
       if (error.status === 0 && isForeign && navigator.onLine) this.#throughApp = true;
       if (error.status === 0 || [403, 404].includes(error.status)) item.isStale = true;
+      if (error.status === 0) this.#show(item, "waiting", error.message);
       return [403, 404].includes(error.status) ? new Refusal(0, error.message) : error;
     }
 
