@@ -1,4 +1,4 @@
-"""What becomes of files once they are whole in the store: checksum, inspection; and uploads that nobody goes on with."""
+"""What becomes of files once they are whole in the store: checksum, inspection, unpacking; and uploads that nobody goes on with."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ from supervisor.room import check_room, kept_free_bytes
 from supervisor.store import files as store
 from supervisor.store.files import FileRow
 
+from .unpack import is_project_zip, unpack_zip
+
 log = logging.getLogger(__name__)
 
 #: A file so large gets its checksum in the background: reading it again would make whoever uploaded it wait.
@@ -48,18 +50,21 @@ def check_file(farm: Farm, file: FileRow, *, is_asked: bool = False, go_on: Call
             _write_bad(farm, file, str(error))
         except FileNotFoundError:
             _write_bad(farm, file, "its content is gone from the store; upload it again")
-        except (CloudError, OutOfSpace) as error:
+        except OutOfSpace as error:
+            _write_waiting(farm, file, str(error))
+        except CloudError as error:
             log.warning("file not checked yet", extra={"job": file.job, "file": file.id, "error": str(error)})
 
 
 def check_pending(farm: Farm, *, go_on: Callable[[], bool] = lambda: True) -> None:
-    """Go on with files that are whole and not checked: big ones, and those that a restart interrupted."""
-    with farm.db.read() as connection:
-        pending = store.unchecked(connection)
-    for file in pending:
-        if not go_on():
-            return
-        check_file(farm, file, go_on=go_on)
+    """Go on with files that are whole and not checked: zips, big ones, and those that a restart or a full disk interrupted."""
+    for is_zips_turn in (False, True, False):  # a zip may take long; and what comes out of it is not to wait for the next time
+        with farm.db.read() as connection:
+            pending = [file for file in store.unchecked(connection) if is_project_zip(file.path) is is_zips_turn]
+        for file in pending:
+            if not go_on():
+                return
+            check_file(farm, file, go_on=go_on)
 
 
 def sweep_uploads(farm: Farm) -> None:
@@ -78,13 +83,18 @@ def forget_file(farm: Farm, file: FileRow) -> None:
         farm.cloud.uploads.abort(file.key, file.upload_id)
     farm.cloud.objects.delete([file.key])
     with farm.db.write() as connection:
+        unpacked = store.remove_unpacked(connection, file)
         store.remove(connection, file)
+    farm.cloud.objects.delete([row.key for row in unpacked])
 
 
 def _check(farm: Farm, file: FileRow, *, is_asked: bool, go_on: Callable[[], bool]) -> None:
     if problem := misnamed(file.path):
         raise NotUsable(problem)
-    if is_blend(file.path) and file.status is FileStatus.CHECKING:
+    if is_project_zip(file.path) and file.status is FileStatus.CHECKING:
+        if not is_asked:  # it may take minutes: the background's business
+            unpack_zip(farm, file, go_on=go_on)
+    elif is_blend(file.path) and file.status is FileStatus.CHECKING:
         _check_blend(farm, file, go_on=go_on)
     elif is_asked and file.bytes > _CHECKSUM_LATER_BYTES:
         _write_ready(farm, file, checksum="")
@@ -146,6 +156,12 @@ def _write_ready(farm: Farm, file: FileRow, *, checksum: str, inspection: Inspec
             store.keep_checksum(connection, file, checksum=checksum)
         else:
             store.mark_ready(connection, file, checksum=checksum, inspection=inspection)
+
+
+def _write_waiting(farm: Farm, file: FileRow, problem: str) -> None:
+    log.warning("file not checked for want of room", extra={"job": file.job, "file": file.id})
+    with farm.db.write() as connection:
+        store.note_waiting(connection, file, problem=problem)
 
 
 def _write_bad(farm: Farm, file: FileRow, problem: str) -> None:

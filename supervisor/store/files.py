@@ -192,6 +192,38 @@ def unchecked(connection: Connection) -> list[FileRow]:
     return [_file(row) for row in connection.execute(select(files).where(where).order_by(*order))]
 
 
+def note_waiting(connection: Connection, file: FileRow, *, problem: str) -> None:
+    """Write down what the check of a file waits for."""
+    if file.status is FileStatus.CHECKING and file.problem != problem:
+        _changed(connection, file.job, update(files).where(_as_seen(file)).values(problem=problem))
+
+
+def is_checking(connection: Connection, file: FileRow) -> bool:
+    """Say whether a file is there and still to be checked, or unpacked."""
+    return connection.execute(select(files.c.status).where(files.c.id == file.id)).scalar() == FileStatus.CHECKING
+
+
+def remove_unpacked(connection: Connection, zipped: FileRow) -> list[FileRow]:
+    """Remove the rows of what has come out of a zip that is not unpacked to its end. Returns: them"""
+    unpacked = [_file(row) for row in connection.execute(select(files).where(files.c.zip_id == zipped.id))]
+    if unpacked:
+        connection.execute(delete(files).where(files.c.zip_id == zipped.id))
+        touch_job(connection, zipped.job)
+    return unpacked
+
+
+def end_unpacking(connection: Connection, zipped: FileRow) -> bool:
+    """Put what came out of a zip in its place: usable, or still to be looked into. Returns: False if the zip was removed meanwhile"""
+    if not is_checking(connection, zipped):
+        return False
+    ours = files.c.zip_id == zipped.id
+    is_looked_into = files.c.path_folded.endswith(".blend") | files.c.path_folded.endswith(".blend@")
+    connection.execute(update(files).where(ours & ~is_looked_into).values(status=FileStatus.READY, zip_id=None))
+    connection.execute(update(files).where(ours).values(zip_id=None))
+    remove(connection, zipped)
+    return True
+
+
 def _as_seen(file: FileRow) -> ColumnElement[bool]:
     return (files.c.id == file.id) & (files.c.status == file.status)
 
