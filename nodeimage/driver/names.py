@@ -24,8 +24,8 @@ def safe_name(name: str) -> str:
 
 def safe_path(path: str) -> str:
     """Make a relative path below a folder of one that a File Output slot names. May be empty, and may end in nothing."""
-    parts = [part.strip() for part in re.split(r"[/\\]+", path)]
-    return "/".join(safe_name(part) for part in parts if part not in ("", ".", ".."))
+    parts = [safe_name(part) for part in re.split(r"[/\\]+", path) if part.strip() != ".."]
+    return "/".join(part.strip() for part in parts if part.strip() not in ("", "."))
 
 
 def unique_name(name: str, taken: set[str]) -> str:
