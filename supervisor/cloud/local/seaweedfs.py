@@ -28,9 +28,9 @@ from .seaweedfs_files import (
     keep_keys,
     keep_ports,
     read_process,
-    volume_mib,
     write_process,
 )
+from .seaweedfs_room import StoreRoom, volume_mib
 
 log = structlog.get_logger(__name__)
 
@@ -39,8 +39,6 @@ _START_TIMEOUT_S = 60.0
 _POLL_S = 0.05
 _STOP_GRACE_S = 4.0
 _MAX_LOG_BYTES = 20 << 20
-_VACUUM_EVERY_S = 30.0
-_MIB = 1 << 20
 _PROBE_KEY = "store/probe"  #: beside the prefixes that the farm and the nodes use
 
 
@@ -54,14 +52,13 @@ class SeaweedFS:
     def __init__(self, data: Path, *, bucket: str, region: str = "us-east-1") -> None:
         self._objects = data.absolute() / "objects"
         self._folder = data.absolute() / "store"
-        self._ballast = self._folder / "ballast"
         self._bucket = bucket
         self._region = region
         self._lock = threading.Lock()
         self._child: subprocess.Popen[bytes] | None = None
         self._ports: Mapping[str, int] = {}
-        self._vacuumed_at = 0.0
         self._http = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(connect=2, read=30))
+        self._room = StoreRoom(self._objects, self._folder / "ballast", collection=bucket, ask_master=self._ask_master)
 
     @property
     def endpoint(self) -> str:
@@ -110,7 +107,7 @@ class SeaweedFS:
                 return False
             if self._child.poll() is None:
                 self._trim_log()
-                self._win_room()
+                self._room.win_back()
                 return False
             log.warning("object store died and is started again", exit_code=self._child.returncode)
             self._launch()
@@ -136,14 +133,8 @@ class SeaweedFS:
         return True
 
     def is_full(self) -> bool:
-        """Say whether the store has no room for another object: what S3 answers then (500) does not tell."""
-        if self._free_bytes() < 16 * _MIB:
-            return True
-        try:
-            answer = self._ask_master(f"/dir/assign?collection={self._bucket}")
-        except CloudError:
-            return False
-        return b"no free volumes" in answer.lower() or b"no writable volumes" in answer.lower()
+        """Say whether the store has no room for another object."""
+        return self._room.is_full()
 
     def _launch(self) -> None:
         self._end_leftovers()
@@ -167,7 +158,7 @@ class SeaweedFS:
         if process:
             write_process(self._folder / "process.json", process)
         self._wait_until_it_answers()
-        self._keep_ballast()
+        self._room.keep_ballast()
         log.info("object store started", endpoint=self.endpoint, pid=self._child.pid)
 
     def _flags(self) -> list[str]:
@@ -250,31 +241,6 @@ class SeaweedFS:
             # It is open for appending over there: cut off, it goes on from the start.
             shutil.copyfile(path, path.with_suffix(".log.1"))
             os.truncate(path, 0)
-
-    def _free_bytes(self) -> int:
-        return shutil.disk_usage(self._objects).free
-
-    def _keep_ballast(self) -> None:
-        """Hold room for one compaction: a full store wins room back by rewriting a volume, for which it needs as much room again."""
-        size = (volume_mib(self._objects) + 32) * _MIB
-        if self._ballast.exists() or self._free_bytes() < 4 * size:
-            return
-        with suppress(OSError), self._ballast.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, size)
-
-    def _win_room(self) -> None:
-        if self._free_bytes() > 4 * volume_mib(self._objects) * _MIB:
-            self._keep_ballast()
-            return
-        if time.monotonic() < self._vacuumed_at + _VACUUM_EVERY_S or not self.is_full():
-            return
-        self._vacuumed_at = time.monotonic()
-        log.warning("object store is full; the room of deleted objects is won back", free_bytes=self._free_bytes())
-        self._ballast.unlink(missing_ok=True)
-        try:
-            self._ask_master("/vol/vacuum?garbageThreshold=0.01")
-        except CloudError as error:
-            log.warning("room could not be won back; tried again later", error=str(error))
 
     def _ask_master(self, path: str) -> bytes:
         with store_errors(f"ask SeaweedFS's master for {path}"):

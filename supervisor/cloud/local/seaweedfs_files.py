@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import secrets
-import shutil
 import socket
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -117,12 +116,3 @@ def read_process(path: Path) -> ProcessId | None:
 
 def write_process(path: Path, process: ProcessId) -> None:
     write_private(path, json.dumps(asdict(process)))
-
-
-def volume_mib(folder: Path) -> int:
-    """Size SeaweedFS's volume files for the disk: small ones waste no room and are rewritten quickly, many cost open files.
-
-    Units:   MiB; a power of two from 32 to 256, at most 0.5 % of the disk between them
-    """
-    share = shutil.disk_usage(folder).total // 200 >> 20
-    return int(min(256, max(32, 1 << max(share, 1).bit_length() - 1)))
