@@ -253,7 +253,8 @@ def _progress_text(job: models.Job) -> str:
         parts.append(f"{counts.failed} failed")
     if job.eta_s is not None:
         parts.append(f"{duration_text(job.eta_s)} left")
-    parts += [f"{instance.node}: {instance.doing}" for instance in job.instances if instance.doing and instance.ended_at is None]
+    running = [instance for instance in job.instances if instance.ended_at is None]
+    parts += [f"node {number} {instance.doing}" for number, instance in enumerate(running, 1) if instance.doing]
     return ", ".join(parts)
 
 

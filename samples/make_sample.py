@@ -15,8 +15,8 @@ from pathlib import Path
 import bpy
 
 FRAMES = 24
-SIZE_PX = (640, 360)
-SAMPLES = 6
+SIZE_PX = (512, 288)
+SAMPLES = 5
 SEED = 7
 
 ARCH_RADIUS = 1.15
