@@ -95,10 +95,12 @@ class S3Uploads:
             return
         if not wanted:
             raise PartMismatch(f"the upload of {key} can't be completed without parts", number=1)
-        there = {part.number: part.etag for part in stored}
+        # SeaweedFS keeps, and lists, every part that was ever sent under a number; S3 itself the last one.
+        there = {(part.number, part.etag) for part in stored}
         for number, etag in wanted:
-            if there.get(number) != etag:
-                fault = "has another ETag than the one given" if number in there else "was not received"
+            if (number, etag) not in there:
+                is_another = any(part.number == number for part in stored)
+                fault = "has another ETag than the one given" if is_another else "was not received"
                 raise PartMismatch(f"part {number} of {key} {fault}; send it again", number=number)
         with store_errors(f"complete the upload of {key}", is_full=self._is_full):
             self._client.complete_multipart_upload(

@@ -215,7 +215,7 @@ def _plan(farm: Farm, row: FileRow, endpoint: str | None) -> UploadPlan | None:
     received = farm.cloud.uploads.parts(row.key, row.upload_id) if row.upload_id else None
     if received is None:
         return None
-    whole = tuple(part for part in received if _is_whole(row, part))
+    whole = _whole_parts(row, received)
     with farm.db.write() as connection:
         store.touch(connection, row.id, at=farm.now())
     return UploadPlan(file=row.id, part_bytes=row.part_bytes, received=whole, urls=_urls(farm, row, whole, endpoint))
@@ -227,6 +227,15 @@ def _plan_of_whole(row: FileRow) -> UploadPlan:
     lengths = (part_length(number, length=row.bytes, part_bytes=row.part_bytes) for number in numbers)
     received = tuple(UploadedPart(number=n, etag="received", bytes=length) for n, length in zip(numbers, lengths, strict=True))
     return UploadPlan(file=row.id, part_bytes=row.part_bytes, received=received, urls=())
+
+
+def _whole_parts(row: FileRow, received: Sequence[UploadedPart]) -> tuple[UploadedPart, ...]:
+    """The parts that need not be sent again. A store may list several of one number: broken ones, and earlier ones of another content."""
+    found: dict[int, set[UploadedPart]] = {}
+    for part in received:
+        if _is_whole(row, part):
+            found.setdefault(part.number, set()).add(part)
+    return tuple(parts.pop() for _, parts in sorted(found.items()) if len(parts) == 1)
 
 
 def _is_whole(row: FileRow, part: UploadedPart) -> bool:
@@ -264,13 +273,13 @@ def _join(farm: Farm, row: FileRow, parts: Sequence[tuple[int, str]]) -> None:
     check_complete([number for number, _ in parts], length=row.bytes, part_bytes=row.part_bytes)
     stored = farm.cloud.uploads.parts(row.key, row.upload_id)
     # None: an earlier call may have completed it and died before it was written down; then completing again is safe
-    wrong = next((part for part in stored or () if not _is_whole(row, part)), None)
+    named = {(number, etag.strip('"')) for number, etag in parts}
+    wrong = next((part for part in stored or () if (part.number, part.etag) in named and not _is_whole(row, part)), None)
     if wrong:
         raise Rejected(f"part {wrong.number} has {wrong.bytes} bytes, which is not its length; upload it again", field="parts")
-    ordered = sorted((number, etag.strip('"')) for number, etag in parts)
     try:
         with full_store_refused():
-            farm.cloud.uploads.complete(row.key, row.upload_id, ordered)
+            farm.cloud.uploads.complete(row.key, row.upload_id, sorted(named))
     except PartMismatch as error:
         said = f"part {error.number} is not the one that was stored; upload it and complete the file again"
         raise Rejected(said, field="parts") from error
