@@ -176,6 +176,11 @@ def percent(part: float, whole: float) -> int:
     return int(part * 100 // whole) if whole else 0
 
 
+def sentence(text: str) -> str:
+    """Begin what a command or the lifecycle says as a sentence begins."""
+    return text[:1].upper() + text[1:]
+
+
 def usd(price: Decimal) -> str:
     """Shape:   cents, or four places where a price has them (spot prices do)"""
     cents = price.quantize(Decimal("0.01"))
@@ -212,6 +217,7 @@ def init_filters(app: Flask) -> None:
         count=count,
         plural=plural,
         percent=percent,
+        sentence=sentence,
         usd=usd,
         engine=engine,
         file_format=file_format,

@@ -45,8 +45,11 @@ class Region:
 
 
 def region(template: str, *, shows: object, **context: Any) -> Region:
-    """Shape:   shows: all that can make the partial look different, as values whose repr says all of them"""
-    return Region(template=template, version=hashlib.blake2b(repr(shows).encode(), digest_size=9).hexdigest(), context=context)
+    """Shape:   shows: all that can make the partial look different, as values whose repr says all of them; its trigger is added:
+    a region that looks the same must still learn that it may stop polling
+    """
+    seen = repr((shows, context.get("trigger")))
+    return Region(template=template, version=hashlib.blake2b(seen.encode(), digest_size=9).hexdigest(), context=context)
 
 
 def trigger_of(status: JobStatus) -> str:

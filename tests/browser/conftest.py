@@ -14,8 +14,8 @@ CHROMIUM = "/usr/bin/chromium"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"]
 PATIENCE_MS = 30_000
 
-#: What Chromium itself writes about requests that a test makes fail.
-_EXPECTED = ("Failed to load resource",)
+#: What Chromium writes about requests that a test makes fail, and htmx about those that a newer one took the place of.
+_EXPECTED = ("Failed to load resource", "htmx:afterRequest", "htmx:sendAbort")
 
 
 @pytest.fixture(scope="session")

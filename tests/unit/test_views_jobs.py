@@ -59,6 +59,16 @@ def test_regions_poll_only_while_their_job_can_change(site: WebSite, status: Job
 
 
 @pytest.mark.parametrize("part", REGIONS)
+def test_a_region_learns_from_its_last_poll_that_the_job_has_ended(site: WebSite, part: str) -> None:
+    job = site.a_job(JobStatus.RENDERING, received=3)
+    shown = root(site.get(f"/jobs/{job}/{part}").text)
+    site.end(job, JobStatus.COMPLETED)
+    last = site.get(shown.attributes["hx-get"])
+    assert last.status_code == 200
+    assert "hx-trigger" not in root(last.text).attributes
+
+
+@pytest.mark.parametrize("part", REGIONS)
 def test_a_region_that_was_seen_is_not_sent_again(site: WebSite, part: str) -> None:
     job = site.a_job(JobStatus.RENDERING, received=1, rendering=1)
     shown = root(site.get(f"/jobs/{job}/{part}").text)
@@ -79,7 +89,7 @@ def test_a_job_says_its_status_counts_and_reason_in_words(site: WebSite) -> None
     job = site.a_job(JobStatus.RENDERING, spec="1-10", received=4, failed=1, rendering=2)
     page = site.get(f"/jobs/{job}/status").text
     words = " ".join(re.sub(r"<[^>]+>", " ", page).split())
-    assert "Rendering moved to rendering" in words
+    assert "Rendering Moved to rendering" in words
     assert re.search(r"received 4 of 10 .*rendering 2 .*failed 1 .*waiting 3", words)
 
 

@@ -88,6 +88,14 @@ class WebSite:
                 then = way[-1] if to is _S.RELEASING and way[-1] is not to else (_S.FAILED if to is _S.RELEASING else None)
                 assert job_store.move(connection, seen, to, because=f"moved to {to}", at=self.fake.clock(), then=then)
 
+    def end(self, job: str, status: JobStatus) -> None:
+        """Bring a job that is being rendered to an end."""
+        for to, then in ((_S.RELEASING, status), (status, None)):
+            with self.farm.db.write() as connection:
+                seen = job_store.find_job(connection, job)
+                assert seen is not None
+                assert job_store.move(connection, seen, to, because=f"moved to {to}", at=self.fake.clock(), then=then)
+
     def receive(self, job: str, number: int, *, name: str = "", body: bytes = b"picture") -> None:
         """Let a node have delivered a frame."""
         name = name or f"shot{number:04d}.png"
