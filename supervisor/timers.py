@@ -14,6 +14,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from .farm import Farm
 from .lifecycle.deleting import delete_leftovers
+from .lifecycle.inbox import take_in_inbox
 from .lifecycle.intake import check_pending, sweep_uploads
 from .lifecycle.pack import Packer, retain_downloads
 from .lifecycle.reconcile import Supervisor
@@ -74,6 +75,7 @@ class Timers:
             Timer(name="sweep", every_s=60, call=self._sweep),
             Timer(name="deletions", every_s=5, call=lambda: delete_leftovers(farm, go_on=go_on)),
             Timer(name="file checks", every_s=5, call=lambda: check_pending(farm, go_on=go_on)),
+            Timer(name="inbox", every_s=10, call=lambda: take_in_inbox(farm, go_on=go_on)),
             Timer(name="stale uploads", every_s=_HOUR_S, call=lambda: sweep_uploads(farm)),
             Timer(name="packing", every_s=1, call=self._packer.take_up),
             Timer(name="old downloads", every_s=600, call=lambda: retain_downloads(farm)),

@@ -17,7 +17,7 @@ from supervisor.store import jobs as store
 from supervisor.store.database import Connection
 from supervisor.store.jobs import Job
 
-from .submit import FOUND_IN_RENDERING, submit
+from .submit import FOUND_BEFORE, submit
 
 _MAX_NAME = 200
 
@@ -142,7 +142,7 @@ def retry_job(farm: Farm, job: str) -> None:
         because = f"a person asked for the {counted.total - counted.received} frames that are missing"
         _moved(store.move(connection, seen, JobStatus.SUBMITTED, because=because, at=farm.now()))
         frames.queue_missing(connection, job)
-        for code in FOUND_IN_RENDERING:
+        for code in FOUND_BEFORE:
             events.clear_problem(connection, job, code)
     farm.wake()
 

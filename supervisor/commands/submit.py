@@ -21,8 +21,8 @@ from supervisor.store import jobs as store
 from supervisor.store.database import Connection
 from supervisor.store.jobs import Job
 
-#: Problems that a new submission looks for anew.
-FOUND_IN_RENDERING = ("frame_failed", "node_lost", "no_capacity", "disk_full", "launch_failed", "lost_output")
+#: Problems that a new submission begins without.
+FOUND_BEFORE = ("frame_failed", "node_lost", "disk_full", "lost_output", "unreadable", "inbox")
 
 
 def submit(farm: Farm, job: Job, settings: JobSettings) -> None:
@@ -42,6 +42,8 @@ def submit(farm: Farm, job: Job, settings: JobSettings) -> None:
         said = f"submitted: frames {shortened(format_frames(numbers))} on {_instances(settings.instances)}"
         if not store.move(connection, job, JobStatus.SUBMITTED, because=said, at=farm.now()):
             raise Conflict("this job was submitted or changed by somebody else meanwhile; look at it again")
+        for code in FOUND_BEFORE:
+            events.clear_problem(connection, job.id, code)
         frames.add_frames(connection, job.id, numbers)
         named = job.name or PurePosixPath(main.path).stem
         store.change_job(connection, job.id, name=named, main_file_id=main.id, frame_total=len(numbers))

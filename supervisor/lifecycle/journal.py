@@ -176,10 +176,7 @@ def _apply_finished(connection: Connection, job: str, frame: Frame, entry: Journ
         has_preview=entry.has_preview,
     )
     frames.receive(connection, job, frame.number, delivery, at=at)
-    seen = jobs.find_job(connection, job)
-    assert seen is not None, "it was read in this transaction"
-    if seen.launch_failures or seen.began_at is None:
-        jobs.change_job(connection, job, launch_failures=0, launch_after=None, began_at=seen.began_at or at)
+    jobs.note_finished_frame(connection, job, at=at)
     if frame.status is FrameStatus.FAILED:
         events.clear_problem(connection, job, "frame_failed", about=str(frame.number))
 

@@ -14,7 +14,7 @@ from supervisor.domain.ids import new_id
 from supervisor.domain.instance import InstanceStatus
 from supervisor.domain.job import JobStatus
 from supervisor.farm import Farm
-from supervisor.store import files, frames, instances, jobs
+from supervisor.store import events, files, frames, instances, jobs
 from supervisor.store.instances import Instance
 from supervisor.store.jobs import Job
 
@@ -113,6 +113,9 @@ def _ask(farm: Farm, job: Job, request_id: str, count: int, tick: Tick, watch: W
 def _record(farm: Farm, job: Job, request_id: str, granted: int, *, problem: str = "") -> None:
     with farm.db.write() as connection:
         instances.record_granted(connection, request_id, granted, problem=problem)
+        if granted:
+            text = "an instance was launched" if granted == 1 else f"{granted} instances were launched"
+            events.add_event(connection, job.id, at=farm.now(), text=text)
         jobs.touch(connection, job.id)
 
 
@@ -153,11 +156,15 @@ def _who_has_the_slots(farm: Farm, job: Job) -> str:
     """Say which jobs render on the instances that this one waits for."""
     with farm.db.read() as connection:
         busy = [one.job for one in instances.rented_instances(connection)]
-        names = [found.name for id in dict.fromkeys(busy) if id != job.id and (found := jobs.find_job(connection, id))]
+        others = [id for id in busy if id != job.id]
+        names = [f"“{found.name}”" for id in dict.fromkeys(others) if (found := jobs.find_job(connection, id))]
     if not names:
-        return "waiting for a free slot: this job's own instances are still ending" if busy else "waiting for a free slot"
-    count = {1: "the only one renders", 2: "both render"}.get(len(busy), f"all {len(busy)} render")
-    return f"waiting for a free slot: {count} {' and '.join(f'“{name}”' for name in names[:3])}"
+        return "waiting for a free slot"
+    if len(others) < len(busy):
+        who = "the others render"
+    else:
+        who = {1: "the only one renders", 2: "both render"}.get(len(busy), f"all {len(busy)} render")
+    return f"waiting for a free slot: {who} {' and '.join(names[:3])}"
 
 
 def _say(farm: Farm, job: Job, here: int, why: str = "") -> None:

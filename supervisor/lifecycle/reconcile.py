@@ -108,7 +108,6 @@ class Supervisor:
                 after = jobs.find_job(connection, job.id)
             if after is None or after.status is seen.status:
                 return wait_s
-            log.info("job moved", job=job.id, origin=str(seen.status), to=str(after.status), because=after.reason)
         return 0.0
 
     def _say_trouble(self, job: Job, tick: Tick, said: str, *, must_act: bool) -> None:

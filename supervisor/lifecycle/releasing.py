@@ -9,7 +9,7 @@ from supervisor.domain.instance import InstanceStatus
 from supervisor.domain.job import JobStatus
 from supervisor.farm import Farm
 from supervisor.store import frames, instances, jobs
-from supervisor.store.instances import Instance
+from supervisor.store.instances import Instance, Launch
 from supervisor.store.jobs import Job
 
 from .complete import ending_of
@@ -34,6 +34,7 @@ def step_releasing(farm: Farm, job: Job, tick: Tick, watch: Watch) -> float | No
         return soon_s(job, tick)
     if not is_all_shown(launches, now=tick.now):
         return soon_s(job, tick)
+    _close_launches(farm, launches)
     if is_pause and _ends_instead(farm, job, tick):
         return 0.0
     if job.order_revision:
@@ -75,6 +76,15 @@ def _stop_drained(farm: Farm, rented: Sequence[Instance]) -> None:
     empty = [one.id for one in present if one.heartbeat is None or one.heartbeat.state is NodeState.GONE]
     if empty:
         farm.cloud.compute.stop(empty)
+
+
+def _close_launches(farm: Farm, launches: Sequence[Launch]) -> None:
+    """Settle launches that were never answered: what they brought was seen and is gone. A retry must not ask for them again."""
+    in_doubt = [launch for launch in launches if launch.granted is None]
+    if in_doubt:
+        with farm.db.write() as connection:
+            for launch in in_doubt:
+                instances.record_granted(connection, launch.request_id, launch.shown, problem="the answer was lost")
 
 
 def _leave_workspace(farm: Farm, job: Job) -> None:

@@ -11,6 +11,8 @@ from sqlalchemy import Connection as Connection  # callers name the type; SQLAlc
 from sqlalchemy import Engine, create_engine, event
 
 _BUSY_TIMEOUT_MS = 10_000
+#: Kept open: one for each thread that serves, and some for those of the timers.
+_CONNECTIONS = 32
 
 
 class Database:
@@ -22,7 +24,7 @@ class Database:
     @classmethod
     def open(cls, path: Path) -> Database:
         """Open the file, made if need be, its schema as it is (`migrate` brings it up to date)."""
-        engine = create_engine(f"sqlite:///{path}", connect_args={"check_same_thread": False})
+        engine = create_engine(f"sqlite:///{path}", connect_args={"check_same_thread": False}, pool_size=_CONNECTIONS)
         event.listen(engine, "connect", _prepare)
         return cls(engine)
 

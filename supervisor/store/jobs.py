@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+import structlog
+from sqlalchemy import Connection, Row, delete, func, insert, literal, select, update
 
 from supervisor.domain.job import ENDED, JobStatus, check_move
 from supervisor.domain.settings import JobSettings
@@ -15,7 +16,9 @@ from supervisor.domain.settings import JobSettings
 from .encoding import settings_from_json, settings_to_json
 from .events import add_event
 from .facts import keep_removed_version
-from .schema import jobs
+from .schema import Utc, jobs
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +122,7 @@ def move(
     if not _change_if(connection, seen, values):
         return False
     add_event(connection, seen.id, at=at, text=because, came_from=seen.status, to=to)
+    log.info("job moved", job=seen.id, origin=str(seen.status), to=str(to), because=because)
     return True
 
 
@@ -149,6 +153,13 @@ def change_job(connection: Connection, job_id: str, **values: Any) -> None:
     assert not {"status", "then", "status_since"} & values.keys(), "a status is changed by `move` alone"
     connection.execute(update(jobs).where(jobs.c.id == job_id).values(**values))
     touch(connection, job_id)
+
+
+def note_finished_frame(connection: Connection, job_id: str, *, at: datetime) -> None:
+    """A node finished a frame: launches come to something, and the job has begun."""
+    jobs_row = (jobs.c.id == job_id) & ((jobs.c.launch_failures > 0) | jobs.c.began_at.is_(None))
+    fresh = {"launch_failures": 0, "launch_after": None, "began_at": func.coalesce(jobs.c.began_at, literal(at, Utc))}
+    connection.execute(update(jobs).where(jobs_row).values(**fresh))
 
 
 def change_settings(connection: Connection, job_id: str, settings: JobSettings) -> None:
