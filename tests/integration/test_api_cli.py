@@ -134,7 +134,6 @@ def test_backup_with_objects_makes_a_farm_that_has_the_frames(studio: Studio, tm
         processes.end_all(children(data), grace_s=0)
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="the examples are for curl, which is not here")
 def test_examples_of_the_api_documentation_work_as_written(studio: Studio, tmp_path: Path) -> None:
     """All of them, one after another in one shell, as a reader would paste them."""
     shutil.copy(studio.blend, tmp_path / "shot.blend")

@@ -93,15 +93,15 @@ CHECKS = [
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda endpoint: endpoint.name)
 def test_whatever_is_sent_the_answer_is_as_documented(site: Site, endpoint: Endpoint) -> None:
-    _ask_at_random(site, endpoint, GenerationMode.POSITIVE, CHECKS)
+    check_at_random(site, endpoint, GenerationMode.POSITIVE, CHECKS)
 
 
 @pytest.mark.parametrize("endpoint", [each for each in ENDPOINTS if each.body or each.query], ids=lambda endpoint: endpoint.name)
 def test_what_the_document_forbids_is_refused(site: Site, endpoint: Endpoint) -> None:
-    _ask_at_random(site, endpoint, GenerationMode.NEGATIVE, [*CHECKS, negative_data_rejection])
+    check_at_random(site, endpoint, GenerationMode.NEGATIVE, [*CHECKS, negative_data_rejection])
 
 
-def _ask_at_random(site: Site, endpoint: Endpoint, mode: GenerationMode, checks: list[Any]) -> None:
+def check_at_random(site: Site, endpoint: Endpoint, mode: GenerationMode, checks: list[Any]) -> None:
     schema = schemathesis.openapi.from_wsgi(f"{PREFIX}/openapi.json", app=site.app)
     operation = schema[PREFIX + endpoint.path][endpoint.method]
     # a job that is there, so that more is asked than who asks for nothing gets
