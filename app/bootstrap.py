@@ -42,6 +42,10 @@ NODE_PROFILE = "kiln-node"
 _LOCK_PATIENCE_S = 10.0
 
 
+class CantStart(Exception):
+    """A part of the farm did not come up; the message says which, and why."""
+
+
 class AlreadyServed(Exception):
     """Another process serves this data folder; the message names it."""
 
@@ -100,7 +104,7 @@ def build_farm(config: Config, data: Path) -> Farm:
 def open_farm(config: Config, data: Path, *, serves: bool) -> OpenFarm:
     """Build the farm. With `serves` it is this process's own (it holds the lock): the object store is started.
 
-    Errors:  BadConfig; NewerDatabase, DamagedDatabase; StoreDidNotStart; OSError - the data folder can't be written
+    Errors:  BadConfig; NewerDatabase, DamagedDatabase; CantStart; OSError - the data folder can't be written
     """
     data = prepare_folder(data)
     with ExitStack() as parts:
@@ -234,10 +238,17 @@ def _build_cloud(config: Config, data: Path, parts: ExitStack, *, serves: bool) 
         upkeep: tuple[Upkeep, ...] = ()
     else:
         weed = SeaweedFS(data, bucket=config.store.bucket, region=config.store.region)
-        weed.start() if serves else weed.attach()
+        _start(weed) if serves else weed.attach()
         store, objects, uploads = _own_store(config, weed)
         upkeep = (Upkeep(name="object store", every_s=STORE_CHECK_S, call=weed.ensure_running),)
     return _local_cloud(config, data, parts, store=store, objects=objects, uploads=uploads, serves=serves), upkeep
+
+
+def _start(weed: SeaweedFS) -> None:
+    try:
+        weed.start()
+    except StoreDidNotStart as error:
+        raise CantStart(str(error)) from error
 
 
 def _own_store(config: Config, weed: SeaweedFS) -> tuple[NodeStore, S3ObjectStore, S3Uploads]:

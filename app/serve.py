@@ -21,9 +21,8 @@ from gunicorn.glogging import Logger
 
 from app import create_app
 from app.auth import setup_code
-from app.bootstrap import OpenFarm, hold_lock, open_database, open_farm, prepare_folder, stop_everything
+from app.bootstrap import CantStart, OpenFarm, hold_lock, open_database, open_farm, prepare_folder, stop_everything
 from app.logs import set_up_logs
-from supervisor.cloud.local.seaweedfs import StoreDidNotStart
 from supervisor.commands import accounts
 from supervisor.config import Config
 from supervisor.timers import Timers
@@ -115,7 +114,7 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
         """Open the farm and make its application; in the worker, whose children the store and the nodes are."""
         try:
             self._open = open_farm(self._config, self._data, serves=True)
-        except StoreDidNotStart as error:
+        except CantStart as error:
             log.error("the farm can't be served", error=str(error))
             sys.exit(_BOOT_FAILED)
         keys = self._open.secrets

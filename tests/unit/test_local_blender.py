@@ -29,7 +29,8 @@ def no_blender_on_path(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def search(tmp_path: Path, **config: str) -> tuple[list[tuple[str, str]], str]:
-    found = find_blenders(BlenderConfig(**{"bpy_python": "none", **config}), root=tmp_path, cache=tmp_path / "blenders.json")
+    wanted = BlenderConfig.model_validate({"bpy_python": "none", **config})
+    found = find_blenders(wanted, root=tmp_path, cache=tmp_path / "blenders.json")
     return [(each.kind, each.version) for each in found.found], " ".join(found.problems)
 
 
