@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+
+import structlog
 
 from supervisor.config import InspectionConfig
 from supervisor.domain.scene import Inspection
@@ -17,18 +20,26 @@ from supervisor.domain.scene_json import inspection_from_json
 
 from .plain import DAMAGED, NotUsable, TooLarge
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
+
+_LOOK_S = 0.5
 
 
 class NoRoom(Exception):
     """The disk has no room to unpack the file for reading: try again when there is."""
 
 
-def inspect_blend(path: Path, *, stem: str, scratch: Path, limits: InspectionConfig, max_bytes: int) -> Inspection:
+class Interrupted(Exception):
+    """Nobody waits for the answer any more."""
+
+
+def inspect_blend(
+    path: Path, *, stem: str, scratch: Path, limits: InspectionConfig, max_bytes: int, go_on: Callable[[], bool] = lambda: True
+) -> Inspection:
     """Read what a .blend says of itself.
 
     Shape:   stem: the name it was uploaded with, without `.blend`; scratch: a folder of its own
-    Errors:  NotUsable - why it is unusable and what to do; TooLarge - unpacked it is larger than max_bytes; NoRoom
+    Errors:  NotUsable - why it is unusable and what to do; TooLarge - unpacked it is larger than max_bytes; NoRoom; Interrupted
     """
     command = [sys.executable, "-I", "-m", "supervisor.inspection.reader", str(path), "--stem", stem]
     command += ["--scratch", str(scratch / "plain.blend"), "--max-bytes", str(max_bytes)]
@@ -44,17 +55,27 @@ def inspect_blend(path: Path, *, stem: str, scratch: Path, limits: InspectionCon
         start_new_session=True,
     )
     try:
-        answer, complaints = reading.communicate(timeout=limits.timeout_s)
-    except subprocess.TimeoutExpired as error:
-        raise _too_slow(limits) from error
+        answer, complaints = _answer(reading, limits, go_on=go_on)
     finally:
         _end(reading)
     if reading.returncode in {-signal.SIGXCPU, -signal.SIGKILL}:
         raise _too_slow(limits)
     if reading.returncode != 0:
-        log.warning("a .blend could not be read", extra={"path": str(path), "complaints": complaints[-2000:].decode(errors="replace")})
+        log.warning("a .blend could not be read", path=str(path), complaints=complaints[-2000:].decode(errors="replace"))
         raise NotUsable(DAMAGED)
     return _inspection(answer)
+
+
+def _answer(reading: subprocess.Popen[bytes], limits: InspectionConfig, *, go_on: Callable[[], bool]) -> tuple[bytes, bytes]:
+    deadline = time.monotonic() + limits.timeout_s
+    while True:
+        try:
+            return reading.communicate(timeout=max(0.0, min(_LOOK_S, deadline - time.monotonic())))
+        except subprocess.TimeoutExpired as error:
+            if not go_on():
+                raise Interrupted from error
+            if time.monotonic() >= deadline:
+                raise _too_slow(limits) from error
 
 
 def _inspection(answer: bytes) -> Inspection:

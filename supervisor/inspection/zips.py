@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import stat
 import struct
 import zlib
@@ -12,13 +11,15 @@ from dataclasses import dataclass
 from typing import BinaryIO, cast
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
+import structlog
+
 from supervisor.domain.errors import Rejected
 from supervisor.domain.file import clean_path
 from supervisor.domain.upload import gib
 
 from .plain import NotUsable
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 _UTF8_NAME = 0x800
 _ENCRYPTED = 0x1

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
-import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
+
+import structlog
 
 from supervisor.cloud.ports import CloudError
 from supervisor.domain.errors import OutOfSpace
@@ -19,7 +20,7 @@ from supervisor.domain.upload import gib
 from supervisor.farm import Farm
 from supervisor.inspection.plain import NotUsable, TooLarge
 from supervisor.inspection.recognise import misnamed
-from supervisor.inspection.sandbox import NoRoom, inspect_blend
+from supervisor.inspection.sandbox import Interrupted, NoRoom, inspect_blend
 from supervisor.inspection.stream import checksum_text, copy_with_checksum
 from supervisor.room import check_room, kept_free_bytes
 from supervisor.store import files as store
@@ -27,7 +28,7 @@ from supervisor.store.files import FileRow
 
 from .unpack import is_project_zip, unpack_zip
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 #: A file so large gets its checksum in the background: reading it again would make whoever uploaded it wait.
 _CHECKSUM_LATER_BYTES = 64 << 20
@@ -50,10 +51,12 @@ def check_file(farm: Farm, file: FileRow, *, is_asked: bool = False, go_on: Call
             _write_bad(farm, file, str(error))
         except FileNotFoundError:
             _write_bad(farm, file, "its content is gone from the store; upload it again")
+        except Interrupted:
+            return
         except OutOfSpace as error:
             _write_waiting(farm, file, str(error))
         except CloudError as error:
-            log.warning("file not checked yet", extra={"job": file.job, "file": file.id, "error": str(error)})
+            log.warning("file not checked yet", job=file.job, file=file.id, error=str(error))
 
 
 def check_pending(farm: Farm, *, go_on: Callable[[], bool] = lambda: True) -> None:
@@ -74,7 +77,7 @@ def sweep_uploads(farm: Farm) -> None:
         stale = store.stale_uploads(connection, untouched_since=since)
     for file in stale:
         forget_file(farm, file)
-        log.info("stale upload deleted", extra={"job": file.job, "file": file.id, "path": file.path})
+        log.info("stale upload deleted", job=file.job, file=file.id, path=file.path)
 
 
 def forget_file(farm: Farm, file: FileRow) -> None:
@@ -110,16 +113,16 @@ def _check_blend(farm: Farm, file: FileRow, *, go_on: Callable[[], bool]) -> Non
         with _full_disk_refused(), copy.open("wb") as out:
             checksum = _read(farm, file, out.write, go_on=go_on)
         if checksum:
-            _write_ready(farm, file, checksum=checksum, inspection=_inspect(farm, file, copy))
+            _write_ready(farm, file, checksum=checksum, inspection=_inspect(farm, file, copy, go_on=go_on))
 
 
-def _inspect(farm: Farm, file: FileRow, copy: Path) -> Inspection:
+def _inspect(farm: Farm, file: FileRow, copy: Path, *, go_on: Callable[[], bool]) -> Inspection:
     free = farm.cloud.premises.free_bytes()
     allowed = max(_ALWAYS_ALLOWED_BYTES, int(file.bytes * farm.config.uploads.max_zip_ratio))
     room = allowed if free is None else max(0, free - kept_free_bytes(farm))
-    stem = PurePosixPath(file.path).stem
+    stem, limits = PurePosixPath(file.path).stem, farm.config.inspection
     try:
-        return inspect_blend(copy, stem=stem, scratch=copy.parent, limits=farm.config.inspection, max_bytes=min(allowed, room))
+        return inspect_blend(copy, stem=stem, scratch=copy.parent, limits=limits, max_bytes=min(allowed, room), go_on=go_on)
     except TooLarge as error:
         if room < allowed:
             raise OutOfSpace(f"there is no room to unpack “{file.path}” for reading") from error
@@ -159,7 +162,9 @@ def _write_ready(farm: Farm, file: FileRow, *, checksum: str, inspection: Inspec
 
 
 def _write_waiting(farm: Farm, file: FileRow, problem: str) -> None:
-    log.warning("file not checked for want of room", extra={"job": file.job, "file": file.id})
+    if file.problem:
+        return  # said already; only the numbers differ
+    log.warning("file not checked for want of room", job=file.job, file=file.id)
     with farm.db.write() as connection:
         store.note_waiting(connection, file, problem=problem)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import logging
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from threading import Event
 
+import structlog
 from zipstream import ZIP_STORED, ZipStream
 
 from nodeimage.protocol import output_key
@@ -27,7 +27,7 @@ from supervisor.store.downloads import Download
 from .long_file import LongFile
 from .readahead import read_ahead
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 _PROGRESS_S = 0.5
 _WAIT_S = 10.0
@@ -80,7 +80,7 @@ class Packer:
             del self._running[download_id]
             error = None if future.cancelled() else future.exception()
             if error:
-                log.error("packing broke down", extra={"download": download_id}, exc_info=error)
+                log.error("packing broke down", download=download_id, exc_info=error)
                 _fail(
                     self._farm, download_id, "packing broke down through a fault of the farm's own; its log says more. Pack the frames anew"
                 )
@@ -100,7 +100,7 @@ def pack(farm: Farm, download: Download, *, go_on: Callable[[], bool] = lambda: 
     except OutOfSpace as error:
         _wait(farm, download, str(error))
     except CloudError as error:
-        log.warning("packing interrupted", extra={"download": download.id, "error": str(error)})
+        log.warning("packing interrupted", download=download.id, error=str(error))
         _wait(farm, download, "the object store does not answer; packing begins again when it does")
 
 
@@ -227,7 +227,7 @@ def _delete(farm: Farm, download: Download, reason: str) -> None:
     with farm.db.write() as connection:
         store.end(connection, download, DownloadStatus.DELETED, reason=reason)
     zip_path(farm, download.id).unlink(missing_ok=True)
-    log.info("zip deleted", extra={"job": download.job, "download": download.id, "because": reason})
+    log.info("zip deleted", job=download.job, download=download.id, because=reason)
 
 
 def _remove_strays(farm: Farm) -> None:
@@ -237,4 +237,4 @@ def _remove_strays(farm: Farm) -> None:
     for path in there:
         if path.stem not in owned:
             path.unlink(missing_ok=True)
-            log.warning("stray zip deleted", extra={"path": str(path)})
+            log.warning("stray zip deleted", path=str(path))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from contextlib import closing
 from typing import BinaryIO, cast
 from zipfile import ZipFile
+
+import structlog
 
 from nodeimage.protocol import project_key
 from supervisor.domain.file import FileStatus, is_zip
@@ -20,7 +21,7 @@ from supervisor.room import check_room
 from supervisor.store import files as store
 from supervisor.store.files import FileRow
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 #: Room in memory for the index of a zip, for each file that it may have.
 _INDEX_BYTES_A_FILE = 512
@@ -56,7 +57,7 @@ def unpack_zip(farm: Farm, file: FileRow, *, go_on: Callable[[], bool]) -> None:
             is_ours = store.end_unpacking(connection, file)
         if is_ours:
             farm.cloud.objects.delete([file.key])
-            log.info("zip unpacked", extra={"job": file.job, "file": file.id, "path": file.path})
+            log.info("zip unpacked", job=file.job, file=file.id, path=file.path)
 
 
 def _unpack_all(farm: Farm, file: FileRow, archive: ZipFile, *, go_on: Callable[[], bool]) -> bool:

@@ -194,7 +194,7 @@ def unchecked(connection: Connection) -> list[FileRow]:
 
 def note_waiting(connection: Connection, file: FileRow, *, problem: str) -> None:
     """Write down what the check of a file waits for."""
-    if file.status is FileStatus.CHECKING and file.problem != problem:
+    if file.status is FileStatus.CHECKING:
         _changed(connection, file.job, update(files).where(_as_seen(file)).values(problem=problem))
 
 

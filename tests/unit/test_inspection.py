@@ -20,7 +20,7 @@ from supervisor.domain.scene import DependencyKind, Inspection
 from supervisor.domain.scene_json import inspection_from_json, inspection_to_json
 from supervisor.inspection.plain import NotUsable, TooLarge
 from supervisor.inspection.recognise import misnamed, not_a_blend
-from supervisor.inspection.sandbox import inspect_blend
+from supervisor.inspection.sandbox import Interrupted, inspect_blend
 from supervisor.lifecycle import intake
 from tests.fakes.farm import FakeFarm
 
@@ -206,13 +206,24 @@ def test_reading_is_ended_when_it_takes_too_long(tmp_path: Path) -> None:
         inspected(tmp_path, plain(), limits=InspectionConfig(timeout_s=0.01))
 
 
-def test_blocks_that_lead_in_a_circle_are_given_up(tmp_path: Path) -> None:
-    body = plain()
+def test_reading_is_ended_when_the_farm_stops(tmp_path: Path) -> None:
+    file = tmp_path / "file.blend"
+    file.write_bytes(in_a_circle())
+    with pytest.raises(Interrupted):
+        inspect_blend(file, stem="s", scratch=tmp_path, limits=LIMITS, max_bytes=GIB, go_on=lambda: False)
+
+
+def in_a_circle() -> bytes:
+    """A .blend with a block that ends where it begins."""
+    body = bytearray(plain())
     at = body.index(b"GLOB")
-    backwards = bytearray(body)
-    backwards[at + 4 : at + 8] = (-(24) & 0xFFFFFFFF).to_bytes(4, "little")  # a block that ends where it begins
+    body[at + 4 : at + 8] = (-24 & 0xFFFFFFFF).to_bytes(4, "little")
+    return bytes(body)
+
+
+def test_blocks_that_lead_in_a_circle_are_given_up(tmp_path: Path) -> None:
     with pytest.raises(NotUsable):
-        inspected(tmp_path, bytes(backwards), limits=InspectionConfig(timeout_s=2))
+        inspected(tmp_path, in_a_circle(), limits=InspectionConfig(timeout_s=2))
 
 
 _WATCHED = """
