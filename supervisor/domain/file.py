@@ -23,7 +23,7 @@ MAX_PATH_BYTES = 800  #: an S3 key has 1,024 bytes; the prefix and SeaweedFS's o
 
 
 def clean_path(path: str) -> str:
-    """Make an uploaded file's relative path safe and canonical: forward slashes, no `.`, NFC. Spaces, quotes and unicode stay.
+    """Make an uploaded relative path safe and canonical: forward slashes, no `.`, NFC. Spaces, quotes and unicode stay.
 
     Errors:  Rejected - field `path`: empty, absolute, with `..`, a control character, or a name over 255 bytes; says which
     """
