@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from errno import EPIPE
 from importlib import import_module
 from importlib.metadata import version
 from typing import Any
@@ -51,6 +52,10 @@ class _Cli(click.Group):
         except BadProject as error:
             raise click.UsageError(str(error)) from error
         except (Failed, ServerUnreachable, BadConfig, CommandError, CloudError) as error:
+            raise click.ClickException(str(error)) from error
+        except OSError as error:
+            if error.errno == EPIPE:
+                raise  # click's own: whoever read our output has gone
             raise click.ClickException(str(error)) from error
 
 

@@ -22,7 +22,7 @@ def is_passing(error: Exception) -> bool:
     return isinstance(error, ServerUnreachable) or (isinstance(error, ApiError) and error.status in _PASSING)
 
 
-def patiently(ask: Callable[[], _T], *, waits_s: tuple[float, ...] = WAITS_S, sleep: Callable[[float], None] = time.sleep) -> _T:
+def patiently(ask: Callable[[], _T], *, waits_s: tuple[float, ...] = WAITS_S, sleep: Callable[[float], object] = time.sleep) -> _T:
     """Ask until there is an answer. Repeat: `ask` must be safe to repeat. Errors: the last one, when patience is over"""
     waits: Iterator[float] = iter(waits_s)
     while True:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import threading
-import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -25,6 +24,10 @@ SMALL_BYTES = 8 << 20
 STREAMS = 4
 
 
+class _Stopped(Exception):
+    """The upload has failed elsewhere, or a person stopped it."""
+
+
 class Uploader:
     """Sends files into one job."""
 
@@ -35,13 +38,14 @@ class Uploader:
         *,
         on_bytes: Callable[[int], None],
         waits_s: tuple[float, ...] = WAITS_S,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], object] | None = None,
     ) -> None:
         self._client = client
         self._job = job
         self._on_bytes = on_bytes  #: told of bytes sent, and, negative, of bytes that must be sent again
         self._waits_s = waits_s
-        self._sleep = sleep
+        self._stopped = threading.Event()
+        self._sleep = sleep or self._stopped.wait
         self._through_app = False  #: the store did not answer at the address that the farm gave
 
     def send(self, files: Iterable[LocalFile], *, on_file: Callable[[LocalFile, models.File], None]) -> None:
@@ -57,14 +61,18 @@ class Uploader:
                 for file, sent in small:
                     on_file(file, sent.result())
             except BaseException:
+                self._stopped.set()  # or Ctrl-C would wait for the parts under way
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
 
     def _send_small(self, file: LocalFile) -> models.File:
         content = _read(file)
-        sent = patiently(
-            lambda: self._client.put_file(self._job, file.path, content, length=len(content)), waits_s=self._waits_s, sleep=self._sleep
-        )
+
+        def put() -> models.File:
+            self._check_not_stopped()
+            return self._client.put_file(self._job, file.path, content, length=len(content))
+
+        sent = self._patiently(put)
         self._on_bytes(len(content))
         return sent
 
@@ -134,12 +142,16 @@ class Uploader:
         length = _part_bytes(file, plan, part.number)
         with _open(file) as handle:
             handle.seek((part.number - 1) * plan.part_bytes)
-            section = _Section(handle, length, self._on_bytes)
+            section = _Section(handle, length, on_bytes=self._on_bytes, check=self._check_not_stopped)
             try:
                 return self._client.put_part(part.url, section, length=length)
             except BaseException:
                 self._on_bytes(-section.taken)
                 raise
+
+    def _check_not_stopped(self) -> None:
+        if self._stopped.is_set():
+            raise _Stopped
 
     def _patiently(self, ask: Callable[[], _T]) -> _T:
         return patiently(ask, waits_s=self._waits_s, sleep=self._sleep)
@@ -148,13 +160,15 @@ class Uploader:
 class _Section(io.RawIOBase):
     """A stretch of a file as a file of its own, that tells how much of it was taken."""
 
-    def __init__(self, handle: BinaryIO, length: int, on_bytes: Callable[[int], None]) -> None:
+    def __init__(self, handle: BinaryIO, length: int, *, on_bytes: Callable[[int], None], check: Callable[[], None]) -> None:
+        self._check = check
         self._handle = handle
         self._left = length
         self._on_bytes = on_bytes
         self.taken = 0
 
     def read(self, size: int = -1) -> bytes:
+        self._check()
         data = self._handle.read(self._left if size < 0 else min(size, self._left))
         self._left -= len(data)
         self.taken += len(data)

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,3 +149,17 @@ def test_examples_of_the_api_documentation_work_as_written(studio: Studio, tmp_p
     assert done.returncode == 0, done.stdout + done.stderr
     assert list(tmp_path.glob("*.zip")), done.stdout
     assert list(tmp_path.glob("*.png")), done.stdout
+
+
+def test_zip_of_a_project_is_unpacked_and_rendered(studio: Studio, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "project.zip", "w") as archive:
+        archive.write(studio.blend, "scenes/shot.blend")
+        archive.write(studio.blend, "scenes/other.blend")
+        archive.writestr("tex/wood.png", os.urandom(1000))
+    unclear = studio.kiln("submit", tmp_path / "project.zip", "--frames", "1")
+    assert unclear.returncode == 1
+    assert "--main scenes/other.blend" in unclear.stderr
+    done = studio.kiln("submit", tmp_path / "project.zip", "--frames", "1", "--main", "scenes/shot.blend", "--wait", "--json")
+    assert done.returncode == 0, done.stderr
+    job = json.loads(done.stdout)
+    assert (job["main_file"], job["status"], job["files"]["count"]) == ("scenes/shot.blend", "completed", 3)

@@ -155,6 +155,12 @@ def test_backup_with_objects_needs_the_farm_to_be_served(data: Path, tmp_path: P
     assert not (tmp_path / "farm.tar.gz").exists()
 
 
+def test_backup_that_can_not_be_written_says_where(data: Path, tmp_path: Path) -> None:
+    refused = kiln("backup", tmp_path / "no" / "such" / "folder.tar.gz", data=data)
+    assert refused.exit_code == 1
+    assert "folder.tar.gz" in refused.stderr
+
+
 def test_restore_over_a_farm_is_refused(data: Path, tmp_path: Path) -> None:
     kiln("backup", tmp_path / "farm.tar.gz", data=data)
     refused = kiln("restore", tmp_path / "farm.tar.gz", data=data)

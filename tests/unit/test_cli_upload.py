@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 from typing import Any
 
 import pytest
@@ -202,3 +202,20 @@ def test_file_that_vanished_is_named(tmp_path: Path, large: LocalFile) -> None:
     large.source.unlink()
     with pytest.raises(BadProject, match=r"can't read .*big"):
         Sent(FakeFarm()).send(large)
+
+
+def test_refusal_of_one_file_stops_the_others_in_mid_part(tmp_path: Path, large: LocalFile) -> None:
+    """Or a failed command would go on sending for as long as the parts under way take."""
+    begun = Event()
+
+    class Endless(FakeFarm):
+        def put_part(self, url: str, source: Any, *, length: int) -> str:
+            if url.endswith("/1"):
+                begun.wait(10)
+                raise KeyboardInterrupt
+            begun.set()
+            while True:
+                source.read(0)
+
+    with pytest.raises(KeyboardInterrupt):
+        Sent(Endless()).send(large)
