@@ -26,6 +26,7 @@ from supervisor.domain.settings import JobSettings, OutputSettings
 from supervisor.farm import Farm
 from supervisor.timers import Timers
 from tests.contract.conditions import wait_until
+from tests.integration.blender_here import make_scenes
 
 CHECKOUT = Path(__file__).parents[2]
 SAMPLE = CHECKOUT / "samples" / "kiln.blend"
@@ -67,9 +68,9 @@ class LocalFarm:
         stop_everything(self.config, self.data)
         gc.collect()
 
-    def submit(self, *, frames: str, instances: int, samples: int = 1) -> str:
-        """Upload the sample and have a small picture of each of its frames rendered."""
-        body = SAMPLE.read_bytes()
+    def submit(self, *, frames: str, instances: int, samples: int = 1, blend: Path = SAMPLE) -> str:
+        """Upload a .blend and have a small picture of each of its frames rendered."""
+        body = blend.read_bytes()
         job = commands.create_job(self.farm, name="Sample", owner_id=None)
         file_commands.put_file(self.farm, job, path="scenes/kiln.blend", source=io.BytesIO(body), length=len(body))
         output = OutputSettings(name="kiln_", resolution_pct=10, samples=samples)
@@ -216,3 +217,14 @@ def test_a_paused_job_gives_its_slots_back_and_resumes(local: LocalFarm) -> None
     assert 0 < received < 8
     commands.resume_job(local.farm, job)
     assert local.wait_for_end(job) is JobStatus.COMPLETED
+
+
+def test_an_unbaked_simulation_is_rendered_in_order_by_one_node(local: LocalFarm, tmp_path: Path) -> None:
+    make_scenes(tmp_path)
+    job = local.submit(frames="1-5", instances=2, blend=tmp_path / "cloth.blend")
+
+    assert local.wait_for_end(job) is JobStatus.COMPLETED
+
+    frames = local.frames(job)
+    assert len({frame.node for frame in frames}) == 1
+    assert "unbaked" in {problem.code for problem in queries.job_detail(local.farm, job).problems}

@@ -12,7 +12,7 @@ from supervisor.commands import jobs as commands
 from supervisor.config import Config, RenderConfig
 from supervisor.domain.frame import FrameStatus
 from supervisor.domain.job import JobStatus
-from tests.fakes.farm import FakeFarm
+from tests.fakes.farm import FakeFarm, an_image, an_inspection
 from tests.fakes.node import FakeNode, FakeNodes
 
 
@@ -295,6 +295,22 @@ def test_an_unbaked_simulation_is_left_to_one_node_in_order(bench: FakeFarm, nod
     assert "unbaked" in {problem.code for problem in queries.job_detail(bench.farm, job).problems}
     assert _run(bench, nodes, job) is JobStatus.COMPLETED
     assert node.delivered == [1, 2, 3, 4]
+
+
+def test_a_missing_file_is_one_problem_whoever_misses_it(bench: FakeFarm, nodes: FakeNodes) -> None:
+    job = bench.a_draft(inspection=an_inspection(dependencies=(an_image("textures/wood.png"),)))
+    commands.submit_job(bench.farm, job)
+    bench.tick()
+    bench.tick()
+    nodes.only().opened(
+        Finding(code="missing_file", text="The image “wood” is missing: //textures/wood.png"),
+        Finding(code="missing_file", text="The image “oak” is missing: //textures/oak.png"),
+    )
+
+    bench.tick()
+
+    about = [problem.about for problem in queries.job_detail(bench.farm, job).problems]
+    assert about == ["//textures/wood.png", "The image “oak” is missing: //textures/oak.png"]
 
 
 def test_a_file_that_does_not_open_ends_the_job_before_every_frame_was_tried(bench: FakeFarm, nodes: FakeNodes) -> None:
