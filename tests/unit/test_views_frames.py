@@ -9,7 +9,7 @@ import pytest
 
 from supervisor.domain.frame import FrameStatus
 from supervisor.domain.job import JobStatus
-from supervisor.store import frames
+from supervisor.store import jobs as job_store
 
 from .web_site import WebSite, a_web_site, root, tags
 
@@ -45,8 +45,7 @@ def test_the_grid_of_a_very_long_job_stays_light(site: WebSite, spec: str, most_
 
 def test_the_grid_shows_the_range_where_something_happens(site: WebSite) -> None:
     job = site.a_job(JobStatus.RENDERING, spec="1-1000")
-    with site.farm.db.write() as connection:
-        frames.begin(connection, job, 700, node="node_1", at=site.fake.clock())
+    site.begin(job, 700)
     current = next(tag for tag in tags(site.get(f"/jobs/{job}/frames").text) if "aria-current" in tag.attributes)
     assert current.attributes["id"] == "range-481"
 
@@ -56,9 +55,17 @@ def test_a_chosen_range_stays_chosen_in_its_polls(site: WebSite) -> None:
     shown = root(site.get(f"/jobs/{job}/frames?first=241").text)
     assert "first=241" in shown.attributes["hx-get"]
     assert site.get(shown.attributes["hx-get"]).status_code == 204
-    with site.farm.db.write() as connection:
-        frames.begin(connection, job, 300, node="node_1", at=site.fake.clock())
+    site.begin(job, 300)
     assert 'id="f300"' in site.get(shown.attributes["hx-get"]).text
+
+
+def test_a_change_that_does_not_show_in_the_grid_sends_nothing(site: WebSite) -> None:
+    job = site.a_job(JobStatus.RENDERING, spec="1-10", rendering=1)
+    polls = [root(site.get(f"/jobs/{job}/{part}").text).attributes["hx-get"] for part in ("frames", "previews")]
+    site.a_problem(job, "Something else.")
+    with site.farm.db.write() as connection:
+        job_store.touch(connection, job)
+    assert [site.get(poll).status_code for poll in polls] == [204, 204]
 
 
 def test_negative_frames_have_cells_and_panels(site: WebSite) -> None:

@@ -108,6 +108,13 @@ class WebSite:
         with self.farm.db.write() as connection:
             frames.receive(connection, job, number, delivery, at=self.fake.clock())
             frames.note_log(connection, job, number, attempt=1)
+            job_store.touch(connection, job)
+
+    def begin(self, job: str, number: int) -> None:
+        """Let a node have begun a frame."""
+        with self.farm.db.write() as connection:
+            frames.begin(connection, job, number, node="node_1", at=self.fake.clock())
+            job_store.touch(connection, job)
 
     def a_problem(self, job: str, text: str, *, severity: Literal["info", "warning", "error"] = "error") -> None:
         problem = Problem(
