@@ -24,7 +24,7 @@ from .reports import undelivered
 log = logging.getLogger(__name__)
 
 #: Frames that may wait for delivery before the node takes no more.
-MOST_FRAMES = 2
+MOST_FRAMES = 3
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 20.0
 #: Refusals of one parcel before its frame is reported as not delivered.
@@ -108,8 +108,9 @@ class Outbox:
         with self._wake:
             return list(self._waiting.values())
 
-    def has_room(self) -> bool:
-        return len(self.frames()) < MOST_FRAMES
+    def has_room(self, *, besides: int = 0) -> bool:
+        """Say whether a frame taken now will find room here, after `besides` others on their way."""
+        return len(self.frames()) + besides < MOST_FRAMES
 
     def wait_for_change(self, timeout_s: float) -> None:
         """Wait until a parcel came or went, but not longer."""

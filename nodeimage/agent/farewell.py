@@ -75,6 +75,7 @@ class Farewell:
         goodbye = threading.Thread(target=self._say, args=(entries,), name="goodbye", daemon=True)
         goodbye.start()
         goodbye.join(until - time.monotonic())
+        self._heart.stop()
 
     def leave(self) -> None:
         """Say goodbye with nothing held."""

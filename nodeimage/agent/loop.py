@@ -6,7 +6,7 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -149,9 +149,9 @@ class Agent:
         """Claim the next frame and hand it to Blender at once, if all is well. If it is not, `_next_attempt` will see to it."""
         try:
             order = self._orders.read()
-            if order is None or order.action is not Action.RENDER or not self._has_room():
+            if order is None or order.action is not Action.RENDER or not self._has_room(besides=1):
                 return None
-            claim = self._claims.next(order, busy=[current, *self._outbox.frames()])
+            claim = self._claimed_under(order, busy=[current, *self._outbox.frames()])
         except (StoreError, Unreadable, OSError):
             return None
         if claim is None:
@@ -181,10 +181,26 @@ class Agent:
         if opened is not None and opened.is_unbaked and not order.ordered:
             return None  # the farm will order it anew, for one node, when it has read the findings
         try:
-            return self._claims.next(order, busy=self._outbox.frames())
-        except (StoreError, OSError) as error:
+            return self._claimed_under(order, busy=self._outbox.frames())
+        except (StoreError, Unreadable, OSError) as error:
             self._heart.tell(problem=str(error))
             return None
+
+    def _claimed_under(self, order: Order, *, busy: Iterable[int]) -> Claim | None:
+        """Claim the next frame. Returns: None if there is none, or if the order has changed meanwhile and says otherwise of it
+
+        The farm frees the claim of a failed attempt once its order says what the next attempt must know. A node that read the order
+        before, and finds the frame free after, knows nothing of that.
+        """
+        claim = self._claims.next(order, busy=busy)
+        latest = self._orders.read() if claim is not None else order
+        if claim is None or latest is order:
+            return claim
+        is_as_before = latest is not None and latest.requeued.get(claim.frame) == order.requeued.get(claim.frame)
+        if latest is not None and latest.action is Action.RENDER and latest.ordered == order.ordered and is_as_before:
+            return claim
+        self._claims.give_back(frame=claim.frame, nonce=claim.nonce)
+        return None
 
     def _attempt(self, claim: Claim, order: Order) -> Attempt:
         wanted = attempt_of(order, claim.frame)
@@ -272,12 +288,12 @@ class Agent:
 
     # Waiting
 
-    def _has_room(self) -> bool:
+    def _has_room(self, *, besides: int = 0) -> bool:
         """Say whether this node may take another frame: few wait for delivery, and its disk has room."""
         if self._around.free_bytes(self._home) < LEAST_FREE_BYTES:
             self._heart.tell(problem=f"The node's disk has less than {LEAST_FREE_BYTES // 2**20} MiB left: make room at {self._home}.")
             return False
-        return self._outbox.has_room()
+        return self._outbox.has_room(besides=besides)
 
     def _wait_for_room(self) -> None:
         self._idle_since = time.monotonic()

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nodeimage.agent.claims import LOST_IN_A_ROW, Claims, others_frames, own_frames
@@ -159,6 +159,7 @@ def test_racing_nodes_take_every_frame_once(store: MemoryStore, tmp_path: Path) 
     assert sorted(frame for frames in taken for frame in frames) == [*range(40), 50, 51]
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from([None, "node_a", "node_b", "node_c"]), st.integers(0, 12)), max_size=5), st.sets(st.integers(0, 60))
 )

@@ -87,12 +87,14 @@ def test_parcels_go_in_the_order_in_which_they_came(store: MemoryStore, make_out
     assert [entry.frame for entry in journal(store)] == [9, 1, 5]
 
 
-def test_two_waiting_frames_leave_no_room_but_other_entries_do(make_outbox: MakeOutbox, tmp_path: Path) -> None:
+def test_three_waiting_frames_leave_no_room_but_other_entries_do(make_outbox: MakeOutbox, tmp_path: Path) -> None:
     outbox = make_outbox()
     outbox.add(JournalEntry(outcome=Outcome.OPENED, node="n", at_ms=0))
     add_frame(outbox, tmp_path, 1)
-    assert outbox.has_room()
     add_frame(outbox, tmp_path, 2)
+    assert outbox.has_room()
+    assert not outbox.has_room(besides=1)
+    add_frame(outbox, tmp_path, 3)
     assert not outbox.has_room()
 
 

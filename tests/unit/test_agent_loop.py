@@ -99,9 +99,11 @@ def test_one_blender_renders_all_frames(rig: Rig) -> None:
 
 
 def test_two_nodes_render_every_frame_once(rig: Rig) -> None:
+    rig.plan(frames={"1": "wait"})
     rig.put_order(*range(1, 20), node_b=[20])
-    with rig.running("node_b", idle_s=30.0):
-        rig.agent().run()
+    with rig.running("node_b", idle_s=30.0), rig.running("node_a", idle_s=30.0):
+        rig.wait_for(Outcome.FINISHED, 3)
+        rig.go_on()
         rig.wait_for(Outcome.FINISHED, 20)
     assert sorted(frame for frame in rig.frames(Outcome.FINISHED) if frame) == list(range(1, 21))
     assert {entry.node for entry in rig.journal(Outcome.FINISHED)} == {"node_a", "node_b"}
@@ -223,6 +225,21 @@ def test_requeued_frame_bears_its_attempt_and_renders_in_a_fresh_process_without
     assert rendered(rig, 5)["asked"] == 1
 
 
+def test_frame_requeued_between_reading_the_order_and_claiming_is_attempted_as_the_new_order_says(rig: Rig) -> None:
+    rig.put_order(1)
+    put_new = rig.store.put_new
+
+    def requeue_meanwhile(key: str, body: bytes) -> bool:
+        rig.store.put_new = put_new  # type: ignore[method-assign]
+        rig.change_order(requeued={1: Requeued(attempt=2, persistent_data=False)})
+        return put_new(key, body)
+
+    rig.store.put_new = requeue_meanwhile  # type: ignore[method-assign]
+    rig.agent().run()
+    [finished] = rig.journal(Outcome.FINISHED)
+    assert (finished.attempt, finished.persistent_data) == (2, False)
+
+
 def test_node_leaves_a_frame_it_failed_to_others(rig: Rig) -> None:
     rig.put_order(1, 2)
     rig.change_order(requeued={1: Requeued(attempt=2, avoid=("node_a",))})
@@ -305,10 +322,9 @@ def test_full_store_holds_frames_back_and_says_so_until_there_is_room(rig: Rig) 
     rig.put_order(*range(1, 9))
     rig.store.fail(Full("could not upload: 507"), keys="/frames/")
     with rig.running(idle_s=30.0):
-        beat = rig.wait_for_beat(lambda beat: "room" in beat.problem and len(beat.uploading) == 2, "two frames waiting for room")
-        assert beat.uploading == (1, 2)
-        rig.wait_for_beat(lambda beat: beat.state is NodeState.DELIVERING, "a node that takes no more frames")
-        assert rig.claim_of(5) is None
+        beat = rig.wait_for_beat(lambda beat: "room" in beat.problem and beat.state is NodeState.DELIVERING, "frames waiting for room")
+        assert beat.uploading == (1, 2, 3)
+        assert rig.claim_of(4) is None
         rig.store.recover()
         rig.wait_for(Outcome.FINISHED, 8)
         rig.wait_for_beat(lambda beat: beat.problem == "", "no problem any more")

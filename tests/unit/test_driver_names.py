@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nodeimage.driver.names import MOST_BYTES, output_stem, safe_name, safe_path, unique_name
@@ -46,6 +46,7 @@ def test_path_of_a_slot_stays_below_its_folder(path: str, safe: str) -> None:
     assert safe_path(path) == safe
 
 
+@settings(deadline=None)
 @given(st.text(max_size=300))
 def test_safe_path_never_leaves_its_folder(path: str) -> None:
     parts = safe_path(path).split("/")
@@ -54,6 +55,7 @@ def test_safe_path_never_leaves_its_folder(path: str) -> None:
     assert "//" not in safe_path(path)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=300))
 def test_safe_name_fits_any_file_system(name: str) -> None:
     safe = safe_name(name)

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nodeimage.protocol import (
@@ -89,21 +89,25 @@ beats = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(orders)
 def test_order_is_read_as_it_was_written(order: Order) -> None:
     assert Order.from_bytes(order.to_bytes()) == order
 
 
+@settings(deadline=None)
 @given(entries)
 def test_journal_entry_is_read_as_it_was_written(entry: JournalEntry) -> None:
     assert JournalEntry.from_bytes(entry.to_bytes()) == entry
 
 
+@settings(deadline=None)
 @given(beats)
 def test_heartbeat_is_read_as_it_was_written(beat: Heartbeat) -> None:
     assert Heartbeat.from_bytes(beat.to_bytes()) == beat
 
 
+@settings(deadline=None)
 @given(orders)
 def test_key_of_a_newer_writer_is_ignored(order: Order) -> None:
     body = json.loads(order.to_bytes())
@@ -124,34 +128,40 @@ def test_what_is_no_claim_is_unreadable(data: bytes) -> None:
         Claim.from_bytes(data)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=60))
 def test_no_bytes_make_reading_an_order_fail_otherwise(data: bytes) -> None:
     with pytest.raises(Unreadable):
         Order.from_bytes(data)
 
 
+@settings(deadline=None)
 @given(st.lists(frames, max_size=60))
 def test_runs_give_the_frames_back_in_their_order(numbers: list[int]) -> None:
     assert frames_in(runs_of(numbers)) == numbers
 
 
+@settings(deadline=None)
 @given(st.integers(-1000, 1000), st.integers(1, 50), st.integers(2, 200))
 def test_evenly_spaced_frames_are_one_run(first: int, step: int, count: int) -> None:
     assert len(runs_of(range(first, first + step * count, step))) == 1
 
 
+@settings(deadline=None)
 @given(frames)
 def test_frame_names_are_eight_characters_and_read_back(frame: int) -> None:
     assert len(frame_name(frame)) == 8
     assert int(frame_name(frame)) == frame
 
 
+@settings(deadline=None)
 @given(frames, st.lists(st.text(st.characters(codec="utf-8", exclude_characters="/"), min_size=1), min_size=1, max_size=3))
 def test_output_key_tells_frame_and_name(frame: int, parts: list[str]) -> None:
     name = "/".join(parts)
     assert split_output_key(output_key("job_1", frame, name)) == (frame, name)
 
 
+@settings(deadline=None)
 @given(counts.filter(lambda ms: ms < 10**13), st.integers(1, 999_999))
 def test_journal_key_comes_after_its_cursor_and_before_the_next_ones(at_ms: int, n: int) -> None:
     key = journal_key("job_1", at_ms=at_ms, node="node_a", n=n)
