@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import PurePosixPath
 from typing import BinaryIO
+from urllib.parse import quote
 
 from flask import Response, request
 from werkzeug.datastructures import Range
@@ -74,7 +75,10 @@ def send_output(job: str, number: int, name: str) -> Response:
     response.content_type = mimetypes.guess_type(name)[0] or BYTES
     response.content_length = end - first
     response.headers.update({"ETag": quote_etag(etag), "Accept-Ranges": "bytes"})
-    response.headers.set("Content-Disposition", "inline", filename=PurePosixPath(name).name)
+    file_name = PurePosixPath(name).name
+    response.headers.set("Content-Disposition", "inline", filename=file_name)
+    if not file_name.isascii():  # werkzeug leaves it as it is, and a header outside of Latin-1 can't be sent at all
+        response.headers["Content-Disposition"] = f"inline; filename*=UTF-8''{quote(file_name, safe='')}"
     if is_part:
         response.headers["Content-Range"] = f"bytes {first}-{end - 1}/{output.bytes}"
     return response

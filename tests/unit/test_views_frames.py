@@ -121,10 +121,12 @@ def test_a_log_is_plain_text(site: WebSite) -> None:
 
 def test_an_output_is_saved_under_its_own_name(site: WebSite) -> None:
     job = site.a_job(JobStatus.RENDERING)
-    site.receive(job, 1, name="depth/ümlaut 0001.exr", body=b"exr" * 1000)
+    site.receive(job, 1, name="depth/木 0001.exr", body=b"exr" * 1000)
     link = next(tag.attributes for tag in tags(site.get(f"/jobs/{job}/frames/1/panel").text) if "download" in tag.attributes)
-    assert link["download"] == "ümlaut 0001.exr"
-    assert site.get(link["href"]).data == b"exr" * 1000
+    assert link["download"] == "木 0001.exr"
+    answer = site.get(link["href"])
+    assert answer.data == b"exr" * 1000
+    answer.headers["Content-Disposition"].encode("latin-1")
 
 
 def test_previews_name_the_frames_for_the_flip_book(site: WebSite) -> None:
