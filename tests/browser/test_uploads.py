@@ -114,6 +114,27 @@ def test_an_upload_goes_on_after_a_closed_tab_and_a_restarted_server(
     assert len(again) == 6 - 2
 
 
+def test_a_paused_upload_waits_and_goes_on_with_what_is_missing(page: Page, tmp_path: Path) -> None:
+    new_draft(page)
+    sent: list[str] = []
+
+    def let_two_through(route: Route) -> None:
+        if not is_part(route.request):
+            route.continue_()
+        elif len(sent) < 2:
+            sent.append(route.request.url)
+            route.continue_()
+
+    page.route("**/*", let_two_through)
+    with page.expect_event("requestfinished", lambda request: is_part(request) and len(sent) == 2 and request.url == sent[1]):
+        page.set_input_files("#pick-files", a_big_file(tmp_path))
+    page.click("#uploads-pause")
+    expect(page.locator("#uploads-text")).to_contain_text("Paused")
+    page.unroute("**/*")
+    page.click("#uploads-pause")
+    expect(page.locator(".file-ready")).to_contain_text("big texture.exr")
+
+
 def test_uploads_go_through_the_farm_where_the_store_is_out_of_reach(page: Page, farm: LiveFarm, tmp_path: Path) -> None:
     new_draft(page)
     page.route("**/*", lambda route: route.continue_() if route.request.url.startswith(farm.url) else route.abort("connectionrefused"))
