@@ -93,14 +93,23 @@ def test_next_server_takes_over_nodes_that_are_alive(farm: Path) -> None:
     assert ended(second).id == instance.id
 
 
-def test_next_server_shows_nodes_that_ended_meanwhile(farm: Path) -> None:
-    first = local_compute(farm, agent=WAIT.format("print('2026-01-05 09:00:00,000 INFO agent ends why=unreachable', flush=True)"))
+@pytest.mark.parametrize(
+    ("line", "note"),
+    [
+        ("2026-01-05 09:00:00,000 INFO agent ends node='node_1' why='nothing was left to render'", "nothing was left to render"),
+        ("2026-01-05 09:00:00,000 INFO agent ends why=\"the store said 'no'\"", "the store said 'no'"),
+        ("2026-01-05 09:00:00,000 ERROR can't start", "ERROR can't start"),
+        ("Killed", "Killed"),
+    ],
+)
+def test_next_server_shows_why_nodes_ended_meanwhile(farm: Path, line: str, note: str) -> None:
+    first = local_compute(farm, agent=WAIT.format(f"print({line!r}, flush=True)"))
     first.launch(ONE, request_id="r1")
     instance = ready(farm, first)
     first.close()
     stop_nodes(farm / "nodes", grace_s=5)
-    assert ended(local_compute(farm)).note == "INFO agent ends why=unreachable"
     assert instance.note == ""
+    assert ended(local_compute(farm)).note == note
 
 
 def test_node_whose_start_was_cut_off_is_ended(farm: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
@@ -15,6 +16,10 @@ from supervisor.domain.instance import Market
 
 from .disk import last_lines, write_private
 from .processes import ProcessId
+
+#: The field in which an agent's last line says why it ends (`nodeimage.agent.logs`).
+_REASON = re.compile(r"""\bwhy=(['"])(.*)\1\s*$""")
+_TIME = re.compile(r"^\d{4}-\d\d-\d\d [\d:,]+ ")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,10 +57,10 @@ class InstanceFiles:
                 yield _decode(json.loads(path.read_text()))
 
     def last_words(self, id: str) -> str:
-        """The last line of an agent's log, without its time. Empty: it said nothing."""
+        """Why an agent ended, by its log's last line: the reason it gave, else the line without its time. Empty: it said nothing."""
         line = last_lines(self.folder(id) / "agent.log", 1)
-        words = line.split(" ", 2)
-        return (words[2] if len(words) == 3 and words[0][:2] == "20" else line)[:300]
+        reason = _REASON.search(line)
+        return (reason[2] if reason else _TIME.sub("", line))[:300]
 
     def remove_copy(self, id: str) -> None:
         """Give back the instance's copy of the workspace. Repeat: safe"""
