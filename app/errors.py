@@ -10,6 +10,7 @@ from flask import Flask, Response, make_response, render_template, request
 from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException
 
+from supervisor.cloud.ports import CloudError
 from supervisor.domain.errors import CommandError, Conflict, Forbidden, NotFound, OutOfSpace, Rejected
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ _WORDS = {
 def init_errors(app: Flask) -> None:
     """Make every refusal and failure of `app` answer in the form that was asked for."""
     app.register_error_handler(CommandError, _command_error)
+    app.register_error_handler(CloudError, _cloud_error)
     app.register_error_handler(CSRFError, _csrf_error)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _failure)
@@ -49,6 +51,11 @@ def _command_error(error: Exception) -> Response:
     status = status_of(error)
     title = _WORDS[404][0] if status == HTTPStatus.NOT_FOUND else "That did not work"
     return _answer(status, title, str(error))
+
+
+def _cloud_error(error: Exception) -> Response:
+    log.warning("the cloud failed a request", extra={"path": request.path, "error": str(error)})
+    return _answer(HTTPStatus.SERVICE_UNAVAILABLE, "The farm's store does not answer", "Nothing was changed. Try again in a moment.")
 
 
 def _csrf_error(error: Exception) -> Response:

@@ -12,7 +12,9 @@ from flask import Flask, request
 
 from app import create_app, filters
 from app.security import content_policy, store_origins
+from supervisor.cloud.ports import Unreachable
 from supervisor.config import Config
+from supervisor.domain.job import JobStatus
 from tests.fakes.farm import FakeFarm
 
 from .web_site import WebSite, a_web_site, root, tags
@@ -67,6 +69,14 @@ def test_a_failure_of_a_poll_is_a_toast(site: WebSite) -> None:
     answer = site.get("/d/x/y.zip", **{"HX-Request": "true"})
     assert (answer.status_code, root(answer.text).attributes["role"]) == (500, "alert")
     assert answer.headers["HX-Retarget"] == "#toasts"
+
+
+def test_a_store_that_does_not_answer_is_no_failure_of_ours(site: WebSite) -> None:
+    job = site.a_job(JobStatus.RENDERING, received=1)
+    site.fake.cloud.objects.fail_next(Unreachable("no answer"))
+    answer = site.get(f"/jobs/{job}/frames/1/preview", **{"HX-Request": "true"})
+    assert answer.status_code == 503
+    assert "Try again" in answer.text
 
 
 def test_a_wrong_method_is_an_error_and_not_a_failure(site: WebSite) -> None:
