@@ -1,4 +1,4 @@
-"""Everything periodic, in one list; and the thread that ticks, which a wake-up call does not keep waiting."""
+"""Everything the farm does by itself, as jobs of one scheduler; the tick among them, which a wake-up call does not keep waiting."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ from .lifecycle.sweep import sweep
 log = structlog.get_logger(__name__)
 
 _HOUR_S = 3600.0
+#: For what runs once, as long as the farm. The scheduler removes a job that has no next run, which breaks when it is shut down meanwhile.
+_NEVER_AGAIN_S = 100 * 365 * 24 * _HOUR_S
 
 
 class Upkeep(Protocol):
@@ -57,13 +59,13 @@ class Timers:
         self._stopped = threading.Event()
         self._supervisor = Supervisor(farm)
         self._packer = Packer(farm)
-        self._ticking = threading.Thread(target=self._tick_on, name="supervisor", daemon=True)
         self._scheduler = BackgroundScheduler(
             executors={"default": ThreadPoolExecutor(8)},
             job_defaults={"max_instances": 1, "coalesce": True, "misfire_grace_time": None},
             timezone=UTC,
         )
-        for timer in [*self._timers(), *upkeep]:
+        tick = Timer(name="tick", every_s=_NEVER_AGAIN_S, call=self._tick_on)
+        for timer in [tick, *self._timers(), *upkeep]:
             self._scheduler.add_job(
                 _guarded(timer), "interval", seconds=timer.every_s, id=timer.name, name=timer.name, next_run_time=datetime.now(UTC)
             )
@@ -74,16 +76,15 @@ class Timers:
         return [
             Timer(name="sweep", every_s=60, call=self._sweep),
             Timer(name="deletions", every_s=5, call=lambda: delete_leftovers(farm, go_on=go_on)),
-            Timer(name="file checks", every_s=5, call=lambda: check_pending(farm, go_on=go_on)),
+            Timer(name="file checks", every_s=1, call=lambda: check_pending(farm, go_on=go_on)),
             Timer(name="inbox", every_s=10, call=lambda: take_in_inbox(farm, go_on=go_on)),
             Timer(name="stale uploads", every_s=_HOUR_S, call=lambda: sweep_uploads(farm)),
-            Timer(name="packing", every_s=1, call=self._packer.take_up),
+            Timer(name="packing", every_s=0.25, call=self._packer.take_up),
             Timer(name="old downloads", every_s=600, call=lambda: retain_downloads(farm)),
             Timer(name="database", every_s=300, call=farm.db.checkpoint),
         ]
 
     def start(self) -> None:
-        self._ticking.start()
         self._scheduler.start()
 
     def wake(self) -> None:
@@ -96,7 +97,6 @@ class Timers:
         self._woken.set()
         self._packer.close()
         self._scheduler.shutdown(wait=True)
-        self._ticking.join()
 
     def _goes_on(self) -> bool:
         return not self._stopped.is_set()
@@ -108,7 +108,8 @@ class Timers:
     def _tick_on(self) -> None:
         """Tick until stopped: when the last tick wanted it, or at once when woken.
 
-        Not a job of the scheduler: that drops a run which falls into the one before, and a wake-up call must never be dropped.
+        One run as long as the farm, not one at each interval: the scheduler drops a run that falls into the one before, and a wake-up call
+        must never be dropped.
         """
         while not self._stopped.is_set():
             self._woken.clear()

@@ -39,13 +39,17 @@ def clean_path(path: str) -> str:
         raise Rejected(f"“{path}” leaves the job's folder (..); put the file inside it", field="path")
     if not parts:
         raise Rejected("the file has no name", field="path")
+    clean = "/".join(parts)
+    _check_lengths(clean, parts)
+    return clean
+
+
+def _check_lengths(clean: str, parts: list[str]) -> None:
     for part in parts:
         if len(part.encode()) > MAX_NAME_BYTES:
             raise Rejected(f"the name “{part[:40]}…” is longer than {MAX_NAME_BYTES} bytes; shorten it", field="path")
-    clean = "/".join(parts)
     if len(clean.encode()) > MAX_PATH_BYTES:
         raise Rejected(f"the path “{clean[:40]}…” is longer than {MAX_PATH_BYTES} bytes; use fewer or shorter folders", field="path")
-    return clean
 
 
 def is_blend(path: str) -> bool:
