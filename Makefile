@@ -21,7 +21,7 @@ help: ## List these commands
 
 .PHONY: setup
 setup: ## Install everything the farm needs, under this folder
-	@$(MAKE) -j3 .venv/.installed $(BLENDER_STAMP) system-blender
+	@$(MAKE) --silent -j3 .venv/.installed $(BLENDER_STAMP) system-blender
 
 .PHONY: demo
 demo: setup ## Render the sample animation through a farm on this machine
@@ -35,7 +35,7 @@ serve: setup ## Run the farm on http://127.0.0.1:8000
 
 .PHONY: setup-dev
 setup-dev:
-	@$(MAKE) -j3 .venv/.installed-dev $(BLENDER_STAMP) system-blender-browser
+	@$(MAKE) --silent -j3 .venv/.installed-dev $(BLENDER_STAMP) system-blender-browser
 
 .PHONY: test
 test: setup-dev ## Run all tests
@@ -71,6 +71,7 @@ lock: ## Pin the dependencies in pyproject.toml anew, with hashes
 
 .PHONY: image
 image: ## Build the container
+	@docker info >/dev/null 2>&1 || { echo "make image needs a running Docker engine, and 'docker info' finds none." >&2; exit 1; }
 	docker build --tag $(IMAGE) .
 
 .PHONY: container-check
