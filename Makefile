@@ -80,7 +80,7 @@ container-check: ## Build the container, run it, and render a frame in it
 
 .PHONY: clean
 clean: ## Remove what was installed or made here, but no farm's data
-	rm -rf .venv .bpy .lock .kiln/demo demo-output build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .bpy .lock .kiln/demo-* demo-output build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # -------------------------------------------------------------- installation
