@@ -80,7 +80,7 @@ class LocalCompute:
     ) -> None:
         self._files = InstanceFiles(nodes.absolute())
         self._slots = slots
-        self._threads = threads or max(1, usable_cores() // slots)
+        self._threads = threads
         self._store = store
         self._times = times
         self._blenders = blenders
@@ -137,7 +137,14 @@ class LocalCompute:
 
     def free_slots(self) -> int:
         with self._lock:
-            return max(0, self._slots - sum(1 for instance in self._instances.values() if not instance.ended_at))
+            return max(0, self._slots - self._running())
+
+    def _running(self) -> int:
+        return sum(1 for instance in self._instances.values() if not instance.ended_at)
+
+    def _share_of_cores(self) -> int:
+        """The threads of a node that is started now: a lone one has the whole machine, several launched together divide it."""
+        return max(1, usable_cores() // max(1, self._running()))
 
     def stop(self, ids: Iterable[str]) -> None:
         # A process that was stopped would hold its memory and its slot: like a spot instance, it is ended.
@@ -216,7 +223,7 @@ class LocalCompute:
             home=str(folder / "home"),
             blender=blender.command,
             blender_kind=blender.kind,
-            threads=self._threads,
+            threads=self._threads or self._share_of_cores(),
             heartbeat_s=self._times.heartbeat_s,
             poll_s=self._times.poll_s,
             idle_s=self._times.idle_s,

@@ -28,6 +28,7 @@ from .seaweedfs_files import (
     keep_keys,
     keep_ports,
     read_process,
+    remove_sockets,
     write_process,
 )
 from .seaweedfs_room import StoreRoom, volume_mib
@@ -227,6 +228,7 @@ class SeaweedFS:
             with suppress(subprocess.TimeoutExpired):
                 self._child.wait(timeout=1.0)
         (self._folder / "process.json").unlink(missing_ok=True)
+        remove_sockets(self._folder / "ports.json")
 
     def _is_ours(self, process: ProcessId) -> bool:
         words = processes.command_line(process.pid)

@@ -7,7 +7,7 @@ import random
 import secrets
 import socket
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -29,6 +29,7 @@ PORT_FLAGS = (
 )
 #: Below the range from which Linux takes the local ports of outgoing connections: those come and go, ours are to be free again.
 _PORT_RANGE = range(20_000, 32_000)
+_SOCKETS = Path("/tmp")  #: where SeaweedFS 4.48 puts its Unix sockets, whatever TMPDIR says
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +94,14 @@ def keep_ports(path: Path, *, only_free: bool = True) -> Mapping[str, int]:
     ports = dict(zip(PORT_FLAGS, chosen, strict=True))
     write_private(path, json.dumps(ports))
     return ports
+
+
+def remove_sockets(path: Path) -> None:
+    """Remove what a killed SeaweedFS leaves in the system's folder for temporary files, by the ports that `path` keeps."""
+    with suppress(OSError, ValueError):
+        for port in json.loads(path.read_text()).values():
+            for socket_path in _SOCKETS.glob(f"seaweedfs-*-{int(port)}.sock"):
+                socket_path.unlink(missing_ok=True)
 
 
 def _is_free(port: int) -> bool:
