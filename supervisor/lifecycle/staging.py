@@ -64,6 +64,9 @@ def _is_in_progress(state: WorkspaceState | None) -> bool:
 def _stage(farm: Farm, job: Job, tick: Tick, state: WorkspaceState | None) -> WorkspaceState | None:
     """Begin or go on with staging, where there is room. Returns: how far it is"""
     wanted = _staged_files(farm, job)
+    if unread := sum(not file.checksum for file in wanted):
+        _say_unread(farm, job, unread)
+        return state
     total = sum(file.bytes for file in wanted)
     if state is None and not has_room(farm, total):
         _say_full(farm, job, total, tick)
@@ -100,6 +103,13 @@ def _end_or_wait(farm: Farm, job: Job, state: WorkspaceState, tick: Tick) -> flo
         return soon_s(job, tick)
     give_up(farm, job, f"its files could not be prepared: {state.problem}", tick)
     return None
+
+
+def _say_unread(farm: Farm, job: Job, unread: int) -> None:
+    """Large files are ready before they were read for their checksums (`intake.check_pending`); copies are verified by these."""
+    text = f"waiting for the {'checksums of ' + str(unread) + ' large files' if unread > 1 else 'checksum of a large file'}"
+    with farm.db.write() as connection:
+        jobs.say_what_it_waits_for(connection, job, text)
 
 
 def _say_full(farm: Farm, job: Job, wanted: int, tick: Tick) -> None:

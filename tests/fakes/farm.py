@@ -95,9 +95,16 @@ class FakeFarm:
         return job
 
     def a_file(
-        self, job: str, path: str, *, body: bytes = b"BLENDER", status: FileStatus = FileStatus.READY, inspection: Inspection | None = None
+        self,
+        job: str,
+        path: str,
+        *,
+        body: bytes = b"BLENDER",
+        status: FileStatus = FileStatus.READY,
+        inspection: Inspection | None = None,
+        is_read: bool = True,
     ) -> str:
-        """A file of a job, uploaded and checked unless said otherwise."""
+        """A file of a job, uploaded and checked unless said otherwise. Not read: large, so its checksum comes later."""
         file, key = new_id("file"), project_key(job, path)
         found = inspection or (an_inspection() if is_blend(path) else None)
         self.cloud.objects.place(key, body, etag="whole")
@@ -107,7 +114,7 @@ class FakeFarm:
             "path": path,
             "path_folded": path.casefold(),
             "bytes": len(body),
-            "checksum": f"crc32:{zlib.crc32(body):08x}",
+            "checksum": f"crc32:{zlib.crc32(body):08x}" if is_read else "",
             "status": status,
             "problem": "it is truncated; upload it again" if status is FileStatus.BAD else "",
             "key": key,

@@ -12,6 +12,7 @@ from supervisor.cloud.ports import NoCapacity, Refused, Throttled, Unreachable
 from supervisor.commands import jobs as commands
 from supervisor.domain.frame import FrameStatus
 from supervisor.domain.job import JobStatus
+from supervisor.lifecycle.intake import check_pending
 from tests.fakes.farm import FakeFarm
 from tests.fakes.node import FakeNodes
 
@@ -313,6 +314,22 @@ def test_a_full_disk_holds_a_job_up_until_there_is_room(bench: FakeFarm) -> None
     bench.tick()
     assert bench.status(job) is JobStatus.LAUNCHING
     assert queries.job_detail(bench.farm, job).problems == ()
+
+
+def test_nothing_is_staged_before_every_file_has_its_checksum(bench: FakeFarm) -> None:
+    job = bench.a_draft()
+    bench.a_file(job, "cache/smoke.vdb", is_read=False)
+    commands.submit_job(bench.farm, job)
+
+    bench.tick()
+
+    assert bench.status(job) is JobStatus.STAGING
+    assert "checksum" in queries.job_summary(bench.farm, job).reason
+
+    check_pending(bench.farm)
+    bench.tick()
+
+    assert bench.status(job) is JobStatus.LAUNCHING
 
 
 def test_slow_staging_is_waited_for(bench: FakeFarm) -> None:
