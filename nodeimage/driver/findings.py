@@ -25,6 +25,17 @@ def missing_things() -> list[dict[str, str]]:
     return findings
 
 
+def newer_file() -> list[dict[str, str]]:
+    """Say whether a newer Blender saved the file: what is new in it is dropped without a word."""
+    saved_by, ours = tuple(bpy.data.version[:2]), bpy.app.version[:2]
+    if saved_by <= ours:
+        return []
+    text = (
+        f"The file was saved by Blender {saved_by[0]}.{saved_by[1]} and is rendered by {ours[0]}.{ours[1]}: what is new in it may be lost."
+    )
+    return [{"code": "newer_file", "text": text}]
+
+
 def _missing_files() -> Iterator[str]:
     for library in bpy.data.libraries:
         path = bpy.path.abspath(library.filepath, library=library.parent)

@@ -19,7 +19,7 @@ import bpy
 from .channel import Channel, leave, limit_memory, log_bytes, peak_memory_bytes, print_by_line
 from .check import BadOutput, checked_outputs
 from .evaluation import Evaluation
-from .findings import missing_things
+from .findings import missing_things, newer_file
 from .outputs import OutputPaths
 from .preview import Previewer
 from .progress import Progress
@@ -66,7 +66,7 @@ def opened_session(channel: Channel, command: dict[str, Any]) -> Session | None:
         device, device_findings = choose_device(scene)
         unbaked = unbaked_simulations(scene)
         session = Session(channel, scene, settings, is_unbaked=bool(unbaked))
-        findings += device_findings + session.paths.findings() + missing_things() + unbaked
+        findings += device_findings + session.paths.findings() + newer_file() + missing_things() + unbaked
     except (CannotOpen, MemoryError, RuntimeError) as error:
         traceback.print_exc()
         channel.emit(
