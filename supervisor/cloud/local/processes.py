@@ -38,7 +38,9 @@ def start_time(pid: int) -> int | None:
         return None
     # The command's name stands in parentheses and may itself hold any character.
     fields = stat.rpartition(")")[2].split()
-    return None if fields[0] in {"Z", "X"} else int(fields[19])
+    has_ended = fields[0] in {"Z", "X"}
+    # Killed with many threads, a process is a zombie while the last of them still hold its files and ports.
+    return None if has_ended and int(fields[17]) <= 1 else int(fields[19])
 
 
 def identify(pid: int) -> ProcessId | None:
