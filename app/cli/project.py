@@ -7,6 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from supervisor.domain.errors import Rejected
+from supervisor.domain.file import clean_path
+
 #: Never part of a project: what version control and file browsers leave behind, and Blender's backups.
 _SKIPPED_NAMES = frozenset({".git", ".svn", ".hg", "__pycache__", ".DS_Store", "Thumbs.db", "desktop.ini"})
 _SKIPPED_ENDINGS = (".blend1", ".blend2", ".blend3", ".blend@")
@@ -32,7 +35,7 @@ def gather(main: Path, others: Sequence[Path]) -> list[LocalFile]:
     Paths in the job are relative to the main file's folder; if something lies outside of it, to the folder that holds all,
     so that what the .blend says of its neighbours (`//../textures`) stays true.
 
-    Errors:  BadProject - a file is not there, is empty, or can't be read
+    Errors:  BadProject - a file is not there, is empty, can't be read, or has a name that no job takes
     """
     if not main.is_file():
         raise BadProject(f"there is no file {main}" if not main.exists() else f"{main} is not a file; name the .blend (or .zip) to render")
@@ -63,4 +66,8 @@ def _local_file(source: Path, root: Path) -> LocalFile:
         raise BadProject(f"can't read {source}: {error.strerror}") from error
     if not os.access(source, os.R_OK):
         raise BadProject(f"can't read {source}: permission denied")
-    return LocalFile(source=source, path=source.relative_to(root).as_posix(), bytes=stat.st_size, modified_ms=stat.st_mtime_ns // 1_000_000)
+    try:
+        path = clean_path(source.relative_to(root).as_posix())
+    except Rejected as error:
+        raise BadProject(f"{str(source)!r} can't be in a job: {error}") from error
+    return LocalFile(source=source, path=path, bytes=stat.st_size, modified_ms=stat.st_mtime_ns // 1_000_000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import click
 from app.api import models
 from supervisor.domain.errors import Rejected
 from supervisor.domain.file import FileStatus, is_blend, is_zip
-from supervisor.domain.frame import FrameStatus, parse_frames
+from supervisor.domain.frame import FIRST_FRAME, LAST_FRAME, FrameStatus, TooManyFrames, parse_frames
 from supervisor.domain.job import JobStatus
 
 from .client import ApiError, Client
@@ -28,7 +29,7 @@ from .upload import Uploader
 from .watch import FrameFolder, follow
 
 _CHECK_EVERY_S = 0.5
-_MOST_FRAMES = 10_000_000  # a farm's own limit is lower, and its own to tell
+_MOST_FRAMES = LAST_FRAME - FIRST_FRAME + 1  # a farm's own limit is lower, and its own to tell
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +94,10 @@ def submit(blend: Path, files: tuple[Path, ...], **options: Any) -> None:
 def _check_frames(spec: str | None) -> None:
     """Refuse a spec that no farm takes before anything is uploaded."""
     try:
-        parse_frames(spec or "1", max_frames=_MOST_FRAMES)
+        parse_frames("1" if spec is None else spec, max_frames=_MOST_FRAMES)
+    except TooManyFrames as error:
+        numbers = f"Blender's frame numbers go from {FIRST_FRAME} to {LAST_FRAME}"
+        raise click.BadParameter(f"“{spec}” is more frames than there are; {numbers}", param_hint="--frames") from error
     except Rejected as error:
         raise click.BadParameter(str(error), param_hint="--frames") from error
 
@@ -173,13 +177,19 @@ def _wait_for_checks(client: Client, job: str) -> None:
 def _with_main_file(client: Client, job: models.Job, wanted: Wanted) -> models.Job:
     """Make the .blend that the command names the one that is rendered. Errors: Failed - the farm can't tell which"""
     path = wanted.main_path or (wanted.files[0].path if is_blend(wanted.files[0].path) else None)
+    if path and job.main_file != path and path not in job.main_candidates:
+        raise Failed(f"there is no “{path}” in the project{_choices(job)}")
     if path and job.main_file != path:
         return client.change_job(job.id, main_file=path)
+    if job.main_file is None and job.main_candidates:
+        raise Failed(f"the project has several .blend files{_choices(job)}")
     if job.main_file is None:
-        found = "\n".join(f"  --main {candidate}" for candidate in job.main_candidates)
-        text = f"the project has several .blend files; say which one to render:\n{found}" if found else "there is no .blend in the project"
-        raise Failed(text)
+        raise Failed("there is no .blend in the project")
     return job
+
+
+def _choices(job: models.Job) -> str:
+    return "".join(["; say which .blend to render:", *(f"\n  --main {shlex.quote(each)}" for each in job.main_candidates)])
 
 
 def _ended(client: Client, job: models.Job, folder: Path | None) -> models.Job:

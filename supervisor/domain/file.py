@@ -30,7 +30,9 @@ def clean_path(path: str) -> str:
     text = unicodedata.normalize("NFC", path.replace("\\", "/"))
     if not text.strip():
         raise Rejected("the file has no name", field="path")
-    if any(unicodedata.category(c) in {"Cc", "Cs"} for c in text):
+    if any(unicodedata.category(c) == "Cs" for c in text):
+        raise Rejected(f"the name {path!r} is not valid Unicode; rename the file", field="path")
+    if any(unicodedata.category(c) == "Cc" for c in text):
         raise Rejected(f"the name {path!r} has a control character in it; rename the file", field="path")
     if text.startswith("/") or (len(text) > 1 and text[1] == ":" and text[0].isalpha()):
         raise Rejected(f"“{path}” is an absolute path; a job's files have paths relative to the job", field="path")

@@ -42,16 +42,23 @@ class FrameCounts:
 FIRST_FRAME, LAST_FRAME = -1_048_574, 1_048_574
 
 _PART = re.compile(r"(-?\d+)(?:\s*-\s*(-?\d+)(?:\s*x\s*(\d+))?)?", re.ASCII)
+_DASHES = str.maketrans("‐‑‒–—−", "------")  # what editors and chats make of a hyphen
 _EXAMPLES = "write it like 1-100, 1-100x5, 1,5,10-20 or -5-5"
+
+
+class TooManyFrames(Rejected):
+    """A spec names more frames than one job may have."""
 
 
 def parse_frames(spec: str, *, max_frames: int) -> tuple[int, ...]:
     """List the frames that a spec names, ascending, each once.
 
-    Errors:  Rejected - field `frames`; says which part is wrong and how to write it; nothing is expanded past max_frames
+    Errors:  Rejected - field `frames`; says which part is wrong and how to write it; TooManyFrames - nothing is expanded past max_frames
     """
+    if not spec.strip():
+        raise Rejected(f"no frames are named; {_EXAMPLES}", field="frames")
     frames: set[int] = set()
-    for part in spec.split(","):
+    for part in spec.translate(_DASHES).split(","):
         frames.update(_parse_part(part.strip(), spec=spec, max_frames=max_frames))
         if len(frames) > max_frames:
             raise _too_many(max_frames)
@@ -79,8 +86,9 @@ def _parse_part(part: str, *, spec: str, max_frames: int) -> range:
     return range(first, last + 1, step)
 
 
-def _too_many(max_frames: int) -> Rejected:
-    return Rejected(f"that is more than {max_frames} frames, the most that one job may have; split it into several jobs", field="frames")
+def _too_many(max_frames: int) -> TooManyFrames:
+    text = f"that is more than {max_frames} frames, the most that one job may have; split it into several jobs"
+    return TooManyFrames(text, field="frames")
 
 
 def _shown(text: str) -> str:

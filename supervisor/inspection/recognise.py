@@ -9,6 +9,7 @@ from supervisor.domain.file import is_blend
 
 HEAD_BYTES = 512
 
+_INSTEAD = "; upload the .blend in its place"
 #: What a file of another kind begins with -> what it is.
 _KINDS: tuple[tuple[bytes, str], ...] = (
     (b"PK\x03\x04", "a zip archive; upload it under a name that ends in .zip, or unpack it first"),
@@ -44,11 +45,11 @@ def not_a_blend(head: bytes) -> str:
         return "it is not a .blend: it holds nothing but zeros; the copy or the download failed, copy it anew"
     for magic, what in _KINDS:
         if head.startswith(magic):
-            return f"it is not a .blend: it is {what}"
+            return f"it is not a .blend: it is {what}" + ("" if ";" in what else _INSTEAD)
     if _HTML.match(head):
         return "it is not a .blend: it is a web page; the download gave an error or a sign-in page instead of the file"
     if _is_text(head):
-        return "it is not a .blend: it is a text file"
+        return f"it is not a .blend: it is a text file{_INSTEAD}"
     return "it is not a .blend; save the scene in Blender and upload that file"
 
 

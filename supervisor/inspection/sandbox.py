@@ -41,7 +41,8 @@ def inspect_blend(
     Shape:   stem: the name it was uploaded with, without `.blend`; scratch: a folder of its own
     Errors:  NotUsable - why it is unusable and what to do; TooLarge - unpacked it is larger than max_bytes; NoRoom; Interrupted
     """
-    command = [sys.executable, "-I", "-m", "supervisor.inspection.reader", str(path), "--stem", stem]
+    # --stem with its value in one word: a name may begin with a dash
+    command = [sys.executable, "-I", "-m", "supervisor.inspection.reader", str(path), f"--stem={stem}"]
     command += ["--scratch", str(scratch / "plain.blend"), "--max-bytes", str(max_bytes)]
     command += ["--memory-bytes", str(limits.memory_mib << 20), "--cpu-s", str(math.ceil(limits.timeout_s))]
     # an empty environment: nothing of the farm's (keys, addresses) is in reach of what the file may do

@@ -277,6 +277,8 @@ def test_submit_of_what_is_no_blend_fails_with_the_reason(env: dict[str, str], t
         (("gone.blend",), "there is no file gone.blend"),
         (("notes.txt",), "is no .blend and no .zip"),
         ((SAMPLE, "--frames", "10-1"), "ends before it begins"),
+        ((SAMPLE, "--frames", ""), "no frames are named"),
+        ((SAMPLE, "--frames", "1-1000000000"), "Blender's frame numbers go from -1048574 to 1048574"),
         ((SAMPLE, "--instances", "0"), "--instances"),
         ((SAMPLE, "--server", "farm:8000"), "is not a URL"),
         ((SAMPLE, "--token", ""), "a token is needed"),

@@ -60,6 +60,17 @@ def test_file_that_is_not_there_is_named(tmp_path: Path) -> None:
         gather(a_file(tmp_path / "shot.blend"), (tmp_path / "textures",))
 
 
+@pytest.mark.parametrize(("name", "said"), [("b\udcff.blend", "not valid Unicode"), ("a\nb.blend", "control character")])
+def test_file_whose_name_no_job_takes_is_refused_before_anything_is_sent(tmp_path: Path, name: str, said: str) -> None:
+    with pytest.raises(BadProject, match=said) as refused:
+        gather(a_file(tmp_path / name), ())
+    assert str(refused.value).isprintable()
+
+
+def test_name_is_sent_in_the_form_in_which_the_farm_keeps_it(tmp_path: Path) -> None:
+    assert paths(a_file(tmp_path / "e\u0301.blend")) == ["\u00e9.blend"]
+
+
 def test_folder_in_place_of_the_blend_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadProject, match="is not a file"):
         gather(tmp_path, ())

@@ -61,6 +61,12 @@ def test_scene_is_read_as_blender_saved_it(tmp_path: Path, version: str) -> None
     assert scene.view_layers == ("ViewLayer", "Shadows")
 
 
+def test_name_that_begins_with_a_dash_is_no_option(tmp_path: Path) -> None:
+    file = tmp_path / "file.blend"
+    file.write_bytes(plain())
+    assert inspect_blend(file, stem="-rf", scratch=tmp_path, limits=LIMITS, max_bytes=GIB).scenes
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_scene_set_to_a_movie_says_so(tmp_path: Path, version: str) -> None:
     film = inspected(tmp_path, plain(version)).scene("Film")
