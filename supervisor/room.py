@@ -29,7 +29,7 @@ def check_room(farm: Farm, wanted_bytes: int, *, what: str) -> None:
     if free is None or free - wanted_bytes >= kept_free_bytes(farm):
         return
     kept = gib(kept_free_bytes(farm))
-    left = f"{gib(free)} are left, of which {kept} stay free"
+    left = f"{gib(free)} are left, and the farm keeps {kept} free"
     raise OutOfSpace(f"The farm's disk is too full: {what} needs {gib(wanted_bytes)}; {left}. {_REMEDY}")
 
 

@@ -291,7 +291,8 @@ class Agent:
     def _has_room(self, *, besides: int = 0) -> bool:
         """Say whether this node may take another frame: few wait for delivery, and its disk has room."""
         if self._around.free_bytes(self._home) < LEAST_FREE_BYTES:
-            self._heart.tell(problem=f"The node's disk has less than {LEAST_FREE_BYTES // 2**20} MiB left: make room at {self._home}.")
+            least = f"{LEAST_FREE_BYTES // 2**20} MiB"
+            self._heart.tell(problem=f"The node's disk has less than {least} left at {self._home}; it takes no frame until there is room.")
             return False
         return self._outbox.has_room(besides=besides)
 

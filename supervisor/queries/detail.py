@@ -8,12 +8,14 @@ from supervisor.domain.dependencies import resolve_dependencies
 from supervisor.domain.errors import CommandError
 from supervisor.domain.frame import format_frames
 from supervisor.domain.job import JobStatus, can_cancel, can_delete, can_pause, can_resume, can_retry
+from supervisor.domain.problem import Problem
 from supervisor.domain.submission import chosen_frames, chosen_scene
 from supervisor.farm import Farm
 from supervisor.readiness import blenders_of, blockers, limits_of
 from supervisor.store import events, files, frames, instances, inventory
 from supervisor.store.database import Connection
 from supervisor.store.files import FileRow
+from supervisor.store.instances import Instance
 from supervisor.store.jobs import Job
 
 from .jobs import found_job, summaries
@@ -41,7 +43,7 @@ def job_detail(farm: Farm, job: str) -> JobDetail:
             file_count=stock.count,
             file_bytes=stock.bytes,
             uploading=stock.uploading,
-            problems=tuple(events.problems_of(connection, job)),
+            problems=(*_hindrance(found, rented), *events.problems_of(connection, job)),
             blockers=blockers(connection, job, found.settings, limits_of(farm), blenders=blenders) if is_draft else (),
             cost_usd=cost_usd(((one.price_usd_per_h, one.launched_at, one.ended_at) for one in rented), now=farm.now()),
             blender_version=found.blender_version,
@@ -74,6 +76,19 @@ def file_view(file: FileRow, *, main_id: str | None) -> FileView:
         is_main=file.id == main_id,
         inspection=file.inspection,
     )
+
+
+def _hindrance(job: Job, rented: list[Instance]) -> tuple[Problem, ...]:
+    """What keeps every node of a job from rendering: it passes with the nodes' next heartbeats, so no row keeps it."""
+    beats = [one.heartbeat for one in rented if one.is_rented and one.heartbeat]
+    if job.status is not JobStatus.RENDERING or not beats or not all(beat.problem for beat in beats):
+        return ()
+    remedy = (
+        "Nothing is lost: rendering goes on by itself when that is put right. "
+        "For room on the disk, delete old jobs or downloads, or give the farm a larger disk."
+    )
+    text = f"No frame is begun at present. {beats[0].problem}"
+    return (Problem(code="nodes_hindered", severity="error", text=text, remedy=remedy, since=job.status_since),)
 
 
 def _main_file(connection: Connection, job: Job) -> FileRow | None:

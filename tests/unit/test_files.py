@@ -224,7 +224,7 @@ def test_too_many_files_are_rejected(tmp_path: Path) -> None:
 def test_upload_that_does_not_fit_the_disk_is_refused_with_numbers(bench: FakeFarm) -> None:
     job = bench.a_draft(blend=None)
     bench.cloud.premises.free = 3 << 30
-    with pytest.raises(OutOfSpace, match=r"needs 1\.5 GiB; 3\.0 GiB are left, of which 2\.0 GiB stay free"):
+    with pytest.raises(OutOfSpace, match=r"needs 1\.5 GiB; 3\.0 GiB are left, and the farm keeps 2\.0 GiB free"):
         commands.begin_file(bench.farm, job, path="a.bin", length=3 << 29)
     assert bench.cloud.uploads.unfinished() == []
     bench.cloud.premises.free = 4 << 30

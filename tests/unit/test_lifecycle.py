@@ -436,3 +436,24 @@ def test_an_idle_node_leaves_and_is_not_replaced_without_work(bench: FakeFarm, n
 
     assert bench.status(job) is JobStatus.RENDERING
     assert len(bench.cloud.compute.launches) == 1
+
+
+def test_a_job_whose_nodes_all_wait_says_why_and_takes_it_back_when_one_goes_on(bench: FakeFarm, nodes: FakeNodes) -> None:
+    job = bench.a_submitted_job(frames="1-10", instances=2)
+    bench.tick()
+    bench.tick()
+    first, second = nodes.alive()
+    first.beat(NodeState.DELIVERING, problem="The node's disk is full.")
+    second.begin()
+    bench.tick()
+    assert queries.job_detail(bench.farm, job).problems == (), "one of them renders"
+
+    second.beat(NodeState.DELIVERING, problem="The node's disk is full.")
+    bench.tick()
+    (problem,) = queries.job_detail(bench.farm, job).problems
+    assert (problem.severity, problem.text) == ("error", "No frame is begun at present. The node's disk is full.")
+    assert "by itself" in problem.remedy
+
+    second.begin()
+    bench.tick()
+    assert queries.job_detail(bench.farm, job).problems == ()
