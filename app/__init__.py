@@ -25,7 +25,7 @@ def create_app(farm: Farm, *, secret_key: str, link_key: str) -> Flask:
     """Build the application that serves this farm; it holds no state of its own but the counts of its limiter."""
     app = Flask("app")
     app.secret_key = secret_key
-    app.config.update(TEMPLATES_AUTO_RELOAD=False, MAX_FORM_MEMORY_SIZE=1 << 20, KILN_VERSION=version("kiln"))
+    app.config.update(TEMPLATES_AUTO_RELOAD=False, MAX_FORM_MEMORY_SIZE=1 << 20, MAX_CONTENT_LENGTH=2 << 20, KILN_VERSION=version("kiln"))
     app.jinja_env.undefined = StrictUndefined
     app.jinja_env.trim_blocks = True
     app.jinja_env.lstrip_blocks = True

@@ -21,10 +21,17 @@ from app.current import current_farm
 from supervisor.commands import accounts
 from supervisor.commands.accounts import User
 from supervisor.config import ServerConfig
+from supervisor.domain.account import may_change as user_may_change
+from supervisor.queries import JobSummary
 
 SETUP_CODE_FILE = "setup-code"
 #: Endpoints that answer anybody. The API answers for itself, with problem documents.
 PUBLIC = frozenset({"static", "accounts.login", "accounts.setup", "health.healthz", "downloads.file"})
+#: Blueprints that answer admins alone.
+ADMINS = frozenset({"people"})
+#: What everybody may ask of every job, though it is no GET: a zip leaves the job as it is.
+EVERYBODYS = frozenset({"jobs.pack"})
+_READING = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 SIGN_IN_LIMIT = "10 per minute; 60 per hour"
 
 #: Counts in memory: the farm is one process, and forgetting the counts at a restart costs nothing.
@@ -60,6 +67,11 @@ def current_person() -> User:
     return user
 
 
+def may_change(job: JobSummary) -> bool:
+    """Say whether who is asking may change this job: whether pages show the buttons that do."""
+    return user_may_change(current_person(), owner_id=job.owner_id)
+
+
 def init_auth(app: Flask, server: ServerConfig) -> None:
     """Make every request of `app` need a user, and every change from a browser a CSRF token, but for the few that say otherwise."""
     app.config.update(
@@ -79,6 +91,7 @@ def init_auth(app: Flask, server: ServerConfig) -> None:
     limiter.init_app(app)
     app.before_request(_check_csrf)
     app.before_request(_require_sign_in)
+    app.before_request(_check_rights)
 
 
 def _user_of_session(session_user: str) -> SignedIn | None:
@@ -106,7 +119,7 @@ def bearer_token() -> str | None:
 
 def _check_csrf() -> None:
     """A browser sends cookies along whoever's page asks: only they need the second proof. The API asks for it where it uses the session."""
-    if request.endpoint and request.blueprint != "api" and request.method not in {"GET", "HEAD", "OPTIONS", "TRACE"}:
+    if request.endpoint and request.blueprint != "api" and request.method not in _READING:
         csrf.protect()
 
 
@@ -117,6 +130,18 @@ def _require_sign_in() -> AnyResponse | None:
         return _send_to(url_for("accounts.setup"))
     wanted = request.full_path.rstrip("?") if request.method == "GET" and not request.headers.get("HX-Request") else None
     return _send_to(url_for("accounts.login", next=wanted))
+
+
+def _check_rights() -> None:
+    """Any change of a job is for its owner and admins, unless named otherwise. The API looks at its own table.
+
+    Errors:  Forbidden, NotFound
+    """
+    if request.blueprint in ADMINS:
+        accounts.check_is_admin(current_person())
+    job = (request.view_args or {}).get("job")
+    if job and request.blueprint != "api" and request.method not in _READING and request.endpoint not in EVERYBODYS:
+        accounts.check_may_change(current_farm(), current_person(), job)
 
 
 def _send_to(url: str) -> AnyResponse:

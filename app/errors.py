@@ -49,7 +49,7 @@ def status_of(error: CommandError) -> HTTPStatus:
 def _command_error(error: Exception) -> Response:
     assert isinstance(error, CommandError), "registered for it"
     status = status_of(error)
-    title = _WORDS[404][0] if status == HTTPStatus.NOT_FOUND else "That did not work"
+    title = _WORDS[status][0] if status in {HTTPStatus.NOT_FOUND, HTTPStatus.FORBIDDEN} else "That did not work"
     return _answer(status, title, str(error))
 
 

@@ -44,7 +44,8 @@ def _frames(job: JobSummary) -> models.Frames:
     )
 
 
-def job_answer(job: JobDetail, instances: Sequence[InstanceView], *, base_url: str) -> models.Job:
+def job_answer(job: JobDetail, instances: Sequence[InstanceView], *, base_url: str, may_change: bool) -> models.Job:
+    """Shape:   may_change: whether who asks may change it"""
     return models.Job(
         **dict(summary_answer(job.summary, base_url=base_url)),
         main_file=job.main_file.path if job.main_file else None,
@@ -60,7 +61,7 @@ def job_answer(job: JobDetail, instances: Sequence[InstanceView], *, base_url: s
         blockers=list(job.blockers),
         blender_version=job.blender_version,
         seconds_per_frame=job.seconds_per_frame,
-        actions=_actions(job),
+        actions=_actions(job) if may_change else [],
     )
 
 

@@ -11,6 +11,8 @@ from urllib.parse import urlencode
 from flask import Blueprint, Response, request
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from app.current import current_farm
+from supervisor.commands import accounts
 from supervisor.domain.frame import FIRST_FRAME, LAST_FRAME
 
 from .identity import require_user
@@ -61,6 +63,13 @@ class Endpoint:
     body_media: str = JSON  #: of a body that is no JSON
     problems: tuple[int, ...] = ()  #: statuses of failure beyond the usual
     needs_login: bool = True
+    changes_job: bool | None = None  #: then it is for the job's owner and admins; None: as the method says
+
+    @property
+    def is_owners(self) -> bool:
+        """Whether it is for the owner of the path's job, and admins."""
+        changes = self.method != "GET" if self.changes_job is None else self.changes_job
+        return changes and "{job}" in self.path
 
     @property
     def rule(self) -> str:
@@ -77,8 +86,12 @@ def add_endpoint(blueprint: Blueprint, endpoint: Endpoint) -> None:
     adapter = TypeAdapter(endpoint.answer) if endpoint.answer is not None else None
 
     def serve(**arguments: Any) -> Response:
-        if endpoint.needs_login:
-            require_user()
+        if endpoint.body_media == BYTES:
+            request.max_content_length = request.content_length  # streamed into the store: the command knows the limits of uploads
+        user = require_user() if endpoint.needs_login else None
+        if endpoint.is_owners:
+            assert user, "guaranteed by the route table: what is an owner's needs a login"
+            accounts.check_may_change(current_farm(), user, arguments["job"])
         _check_number(arguments.get("number", FIRST_FRAME))
         if endpoint.query:
             arguments["query"] = _read_query(endpoint.query)

@@ -74,10 +74,9 @@ def _endpoint(query: models.UploadQuery) -> str | None:
 
 
 def _content_length() -> int:
-    """The body's length, and nothing in the way of reading so much. Errors: Refusal 411"""
+    """The body's length. Errors: Refusal 411"""
     if request.content_length is None:
         raise Refusal(HTTPStatus.LENGTH_REQUIRED, "send the file with a Content-Length; a chunked body without one is not taken")
-    request.max_content_length = None  # streamed into the store: the command checks it against the limits of uploads
     return request.content_length
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 
+from app.auth import current_person, may_change
 from app.current import base_url, current_farm
 from supervisor import queries
 from supervisor.commands import jobs as commands
@@ -15,7 +16,6 @@ from supervisor.farm import Farm
 from . import models
 from .answers import job_answer, summary_answer
 from .endpoint import Page
-from .identity import require_user
 
 
 def list_jobs(query: models.JobsQuery) -> Page:
@@ -25,7 +25,7 @@ def list_jobs(query: models.JobsQuery) -> Page:
 
 
 def create_job(body: models.NewJob) -> models.Job:
-    return _shown(commands.create_job(current_farm(), name=body.name, owner_id=require_user().id))
+    return _shown(commands.create_job(current_farm(), name=body.name, owner_id=current_person().id))
 
 
 def show_job(job: str) -> models.Job:
@@ -78,7 +78,8 @@ def delete_job(job: str) -> None:
 
 def _shown(job: str) -> models.Job:
     farm: Farm = current_farm()
-    return job_answer(queries.job_detail(farm, job), queries.job_instances(farm, job), base_url=base_url())
+    detail = queries.job_detail(farm, job)
+    return job_answer(detail, queries.job_instances(farm, job), base_url=base_url(), may_change=may_change(detail.summary))
 
 
 def changed_settings(kept: JobSettings, change: models.SettingsChange) -> JobSettings:

@@ -310,7 +310,9 @@ class Job(JobSummary):
     blockers: list[str] = Field(description="Of a draft: why it can't be submitted yet.")
     blender_version: str
     seconds_per_frame: float | None
-    actions: list[Literal["submit", "pause", "resume", "cancel", "retry", "delete"]] = Field(description="What its status allows.")
+    actions: list[Literal["submit", "pause", "resume", "cancel", "retry", "delete"]] = Field(
+        description="What its status allows, to whoever asks."
+    )
 
 
 class Download(Answer):

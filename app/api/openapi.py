@@ -129,6 +129,8 @@ def _failures(endpoint: Endpoint) -> set[int]:
     failures = {*endpoint.problems, 500}
     if endpoint.needs_login:
         failures |= {400, 401} if endpoint.method != "GET" else {401}
+    if endpoint.is_owners:
+        failures |= {403, 404}
     if endpoint.body:
         failures |= {400, 413, 415, 422}
     return failures

@@ -136,6 +136,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         query=models.UploadQuery,
         answer=models.UploadPlan,
         problems=(404, 409, 422, 503),
+        changes_job=True,  # who has the urls can write
     ),
     Endpoint(
         method="POST",
@@ -225,6 +226,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         answer=models.Download,
         status=202,
         problems=(404, 409, 507, 503),
+        changes_job=False,
     ),
     Endpoint(
         method="GET",

@@ -9,5 +9,6 @@ from app.views.downloads import blueprint as downloads
 from app.views.frames import blueprint as frames
 from app.views.health import blueprint as health
 from app.views.jobs import blueprint as jobs
+from app.views.people import blueprint as people
 
-BLUEPRINTS = (accounts, jobs, frames, downloads, health)
+BLUEPRINTS = (accounts, people, jobs, frames, downloads, health)

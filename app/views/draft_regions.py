@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from app.auth import may_change
 from app.current import current_farm
 from app.views.regions import CHANGED, Region, region
 from app.views.settings_form import form_values
@@ -41,14 +42,15 @@ def _trigger(detail: JobDetail, files: list[FileView] | None = None) -> str:
 def files_region(job: str) -> Region:
     farm = current_farm()
     detail = queries.job_detail(farm, job)
-    files = queries.job_files(farm, job, limit=FILES_SHOWN)
+    files, allowed = queries.job_files(farm, job, limit=FILES_SHOWN), may_change(detail.summary)
     return region(
         "jobs/_files.html",
-        shows=([(each.id, each.path, each.bytes, each.status, each.problem, each.is_main) for each in files], detail.file_count),
+        shows=([(each.id, each.path, each.bytes, each.status, each.problem, each.is_main) for each in files], detail.file_count, allowed),
         job=detail.summary,
         files=files,
         file_count=detail.file_count,
         file_bytes=detail.file_bytes,
+        may_change=allowed,
         trigger=_trigger(detail, files),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from app.auth import may_change
 from app.current import current_farm
 from app.filters import duration, rough, usd
 from app.links import download_url
@@ -34,17 +35,19 @@ def list_region(after: str | None) -> Region:
 
 def _seen_of(job: JobSummary) -> tuple[object, ...]:
     """All of a summary but its version, which grows with changes that nobody sees, and the estimate more exactly than it is written."""
-    return (job.id, job.name, job.status, job.reason, repr(job.frames), job.instances_running, rough(job.eta_s), job.cover_frame)
+    return (job.id, job.name, job.owner, job.status, job.reason, repr(job.frames), job.instances_running, rough(job.eta_s), job.cover_frame)
 
 
 def status_region(job: str, detail: JobDetail | None = None) -> Region:
     detail = detail or queries.job_detail(current_farm(), job)
-    flags = (detail.can_pause, detail.can_resume, detail.can_cancel, detail.can_retry, detail.can_delete)
+    allowed = may_change(detail.summary)
+    flags = (allowed, detail.can_pause, detail.can_resume, detail.can_cancel, detail.can_retry, detail.can_delete)
     return region(
         "jobs/_status.html",
         shows=(_seen_of(detail.summary), flags, usd(detail.cost_usd), duration(detail.seconds_per_frame), detail.file_count),
         job=detail.summary,
         detail=detail,
+        may_change=allowed,
         trigger=trigger_of(detail.summary.status),
         kept=_what_stays(detail.summary),
     )

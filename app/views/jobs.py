@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, Response, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
+from app.auth import may_change
 from app.current import current_farm
 from app.views import draft_regions, frame_regions, job_regions
 from app.views.draft_regions import FormInput
@@ -47,7 +48,7 @@ def page(detail: JobDetail, *, typed: FormInput | None = None) -> str:
             "form": draft_regions.form_region(job, typed),
             "check": draft_regions.check_region(job),
         }
-        return render_template("jobs/draft.html", job=detail.summary, **_painted(regions))
+        return render_template("jobs/draft.html", job=detail.summary, may_change=may_change(detail.summary), **_painted(regions))
     regions |= {
         "problems": job_regions.problems_region(job, detail),
         "previews": frame_regions.previews_region(job),

@@ -1,4 +1,4 @@
-"""Commands about people: users, passwords, tokens."""
+"""Commands about people: users, passwords, tokens, and who may do what."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from functools import cache
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from supervisor.domain.account import ROLES, Role, Token, User, check_password, check_token_name, checked_name, fold_name
-from supervisor.domain.errors import Conflict, NotFound, Rejected
+from supervisor.domain.account import ROLES, Role, Token, User, check_password, check_token_name, checked_name, fold_name, may_change
+from supervisor.domain.errors import Conflict, Forbidden, NotFound, Rejected
 from supervisor.domain.ids import new_id
 from supervisor.farm import Farm
 from supervisor.store import accounts as store
+from supervisor.store import jobs
 
 __all__ = [
     "Role",
@@ -22,16 +23,23 @@ __all__ = [
     "add_user",
     "authenticate",
     "change_password",
+    "check_is_admin",
+    "check_may_change",
     "create_token",
     "has_users",
+    "remove_user",
     "revoke_token",
+    "set_password",
     "tokens",
     "user",
+    "user_named",
     "user_of_token",
     "users",
 ]
 
 TOKEN_PREFIX = "kiln_"  # lets secret scanners and people see what it is
+
+_NO_USER = "there is no such user (any more)"
 
 #: argon2id as OWASP's password storage cheat sheet has it (2024): 19 MiB, so that sixteen sign-ins at once don't take a gigabyte.
 _HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
@@ -69,6 +77,15 @@ def user(farm: Farm, user_id: str) -> User | None:
         return store.user_by_id(connection, user_id)
 
 
+def user_named(farm: Farm, name: str) -> User:
+    """Errors: NotFound"""
+    with farm.db.read() as connection:
+        found = store.user_by_name(connection, fold_name(name))
+    if found is None:
+        raise NotFound(f"there is no user “{name}”")
+    return found
+
+
 def users(farm: Farm) -> list[User]:
     """Everybody, by name."""
     with farm.db.read() as connection:
@@ -95,7 +112,7 @@ def change_password(farm: Farm, user_id: str, *, old: str, new: str) -> None:
         person = store.user_by_id(connection, user_id)
         found = store.credentials(connection, person.name) if person else None
     if found is None:
-        raise NotFound("there is no such user (any more)")
+        raise NotFound(_NO_USER)
     if not _is_password(found.password_hash, old):
         raise Rejected("that is not the present password", field="old")
     check_password(new, user_name=found.user.name, field="new")
@@ -105,6 +122,57 @@ def change_password(farm: Farm, user_id: str, *, old: str, new: str) -> None:
     with farm.db.write() as connection:
         if not store.change_password(connection, user_id, seen=found.password_hash, password_hash=hashed):
             raise Conflict("the password was changed a moment ago; sign in again")
+
+
+def set_password(farm: Farm, user_id: str, *, new: str) -> None:
+    """Give a user a new password without asking for the old one; every session of theirs is signed out, their tokens stay.
+
+    Errors:  NotFound, Rejected (new)
+    """
+    person = user(farm, user_id)
+    if person is None:
+        raise NotFound(_NO_USER)
+    check_password(new, user_name=person.name, field="new")
+    hashed = _HASHER.hash(_bytes(new))
+    with farm.db.write() as connection:
+        if not store.set_password(connection, user_id, password_hash=hashed):
+            raise NotFound(_NO_USER)
+
+
+def remove_user(farm: Farm, user_id: str, *, by: User) -> None:
+    """Make a user be gone, signed out everywhere, with their tokens. Their jobs stay and are nobody's: admins look after them.
+
+    Errors:  NotFound, Conflict (oneself, the last admin)
+    """
+    if user_id == by.id:
+        raise Conflict("that is you; another admin can remove you")
+    with farm.db.write() as connection:
+        everybody = store.all_users(connection)
+        person = next((each for each in everybody if each.id == user_id), None)
+        if person is None:
+            raise NotFound(_NO_USER)
+        if person.role == "admin" and sum(each.role == "admin" for each in everybody) == 1:
+            raise Conflict(f"“{person.name}” is the last admin; the farm needs one")
+        jobs.leave_to_nobody(connection, user_id)
+        store.remove_user(connection, user_id)
+
+
+def check_is_admin(person: User) -> None:
+    """Errors: Forbidden"""
+    if person.role != "admin":
+        raise Forbidden("only an admin may do that; ask one")
+
+
+def check_may_change(farm: Farm, person: User, job: str) -> None:
+    """Errors: Forbidden - it is another's job, and the message says whose; NotFound"""
+    with farm.db.read() as connection:
+        found = jobs.find_job(connection, job)
+        owner = store.user_by_id(connection, found.owner_id) if found and found.owner_id else None
+    if found is None:
+        raise NotFound("there is no such job (any more)")
+    if not may_change(person, owner_id=found.owner_id):
+        whose = f"this job is {owner.name}'s: only {owner.name} or an admin" if owner else "this job has no owner: only an admin"
+        raise Forbidden(f"{whose} may change it")
 
 
 def create_token(farm: Farm, *, user_name: str, name: str = "") -> str:

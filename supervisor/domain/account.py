@@ -37,6 +37,11 @@ class Token:
     last_used_at: datetime | None  #: exact to a minute
 
 
+def may_change(user: User, *, owner_id: str | None) -> bool:
+    """Say whether a user may change a job of that owner: an admin may change every job, an artist those of their own."""
+    return user.role == "admin" or user.id == owner_id
+
+
 def fold_name(name: str) -> str:
     """Write a user's name the one way it is kept: NFKC, lower case, no space around it, nothing that UTF-8 can't write."""
     return unicodedata.normalize("NFKC", name).strip().lower().encode(errors="replace").decode()

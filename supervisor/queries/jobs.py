@@ -75,6 +75,7 @@ def summaries(connection: Connection, chosen: Sequence[Job]) -> list[JobSummary]
             id=job.id,
             name=job.name or _name_of_main_file(connection, job.id),
             owner=names.get(job.owner_id or "", ""),
+            owner_id=job.owner_id,
             status=job.status,
             reason=job.reason,
             status_since=job.status_since,

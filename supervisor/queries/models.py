@@ -22,7 +22,8 @@ class JobSummary:
 
     id: str
     name: str
-    owner: str  #: user name; empty: deleted
+    owner: str  #: user name; empty: nobody's
+    owner_id: str | None  #: None: its owner was removed, or it came through the inbox
     status: JobStatus
     reason: str  #: of the status, for people
     status_since: datetime

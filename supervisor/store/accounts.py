@@ -65,6 +65,17 @@ def change_password(connection: Connection, user_id: str, *, seen: str, password
     return connection.execute(change).rowcount == 1
 
 
+def set_password(connection: Connection, user_id: str, *, password_hash: str) -> bool:
+    """Keep a new password's hash, whatever it was, and end the sessions of before. Returns: False if there is no such user"""
+    change = update(users).where(users.c.id == user_id).values(password_hash=password_hash, session_epoch=users.c.session_epoch + 1)
+    return connection.execute(change).rowcount == 1
+
+
+def remove_user(connection: Connection, user_id: str) -> None:
+    """Remove a user with their tokens; jobs that were theirs are nobody's."""
+    connection.execute(delete(users).where(users.c.id == user_id))
+
+
 def add_token(connection: Connection, *, token_id: str, user_id: str, name: str, token_hash: str, at: datetime) -> None:
     connection.execute(insert(tokens).values(id=token_id, user_id=user_id, name=name, token_hash=token_hash, created_at=at))
 

@@ -155,6 +155,12 @@ def change_job(connection: Connection, job_id: str, **values: Any) -> None:
     touch(connection, job_id)
 
 
+def leave_to_nobody(connection: Connection, owner_id: str) -> None:
+    """Make the jobs of a user nobody's."""
+    theirs = update(jobs).where(jobs.c.owner_id == owner_id)
+    connection.execute(theirs.values(owner_id=None, version=jobs.c.version + 1))
+
+
 def note_finished_frame(connection: Connection, job_id: str, *, at: datetime) -> None:
     """A node finished a frame: launches come to something, and the job has begun."""
     jobs_row = (jobs.c.id == job_id) & ((jobs.c.launch_failures > 0) | jobs.c.began_at.is_(None))

@@ -87,9 +87,11 @@ class FakeFarm:
         farm = Farm(config=config or Config(), data=folder, db=db, cloud=cloud.ports, wake=woken.set, now=clock)
         return cls(farm=farm, cloud=cloud, clock=clock, woken=woken)
 
-    def a_draft(self, *, name: str = "", blend: str | None = "shot.blend", inspection: Inspection | None = None) -> str:
-        """A draft with one .blend of three frames."""
-        job = commands.create_job(self.farm, name=name, owner_id=None)
+    def a_draft(
+        self, *, name: str = "", blend: str | None = "shot.blend", inspection: Inspection | None = None, owner: str | None = None
+    ) -> str:
+        """A draft with one .blend of three frames. `owner`: a user's id."""
+        job = commands.create_job(self.farm, name=name, owner_id=owner)
         if blend:
             self.a_file(job, blend, inspection=inspection or an_inspection())
         return job

@@ -13,10 +13,11 @@ from argon2 import PasswordHasher
 from sqlalchemy import select
 
 from supervisor.cloud.ports import Cloud
-from supervisor.commands import accounts
+from supervisor.commands import accounts, jobs
 from supervisor.config import Config
-from supervisor.domain.errors import Conflict, NotFound, Rejected
+from supervisor.domain.errors import Conflict, Forbidden, NotFound, Rejected
 from supervisor.farm import Farm
+from supervisor.store import jobs as job_store
 from supervisor.store.database import Database
 from supervisor.store.schema import metadata
 from supervisor.store.schema import tokens as tokens_table
@@ -206,3 +207,78 @@ def test_use_of_a_token_is_noted_about_once_a_minute(farm: Farm) -> None:
         assert accounts.user_of_token(replace(farm, now=lambda at=at: at), token) == made  # type: ignore[misc]
         seen.append(accounts.tokens(farm, made.id)[0].last_used_at)
     assert seen == [start, start, start + timedelta(seconds=90)]
+
+
+def test_password_set_by_others_takes_effect_and_ends_every_session(farm: Farm) -> None:
+    made = a_user(farm)
+    token = accounts.create_token(farm, user_name="ada")
+    accounts.set_password(farm, made.id, new="another long one")
+    assert accounts.authenticate(farm, name="ada", password=PASSWORD) is None
+    now = accounts.authenticate(farm, name="ada", password="another long one")
+    assert now is not None
+    assert now.session_epoch == made.session_epoch + 1
+    assert accounts.user_of_token(farm, token) == now
+
+
+def test_password_set_by_others_must_be_good_and_somebodys(farm: Farm) -> None:
+    made = a_user(farm)
+    with pytest.raises(Rejected) as caught:
+        accounts.set_password(farm, made.id, new="short")
+    assert caught.value.field == "new"
+    with pytest.raises(NotFound):
+        accounts.set_password(farm, "user_gone", new="another long one")
+    assert accounts.authenticate(farm, name="ada", password=PASSWORD) == made
+
+
+def test_removed_user_is_gone_with_their_tokens_and_their_jobs_are_nobodys(farm: Farm) -> None:
+    admin, made = an_admin(farm), a_user(farm)
+    token = accounts.create_token(farm, user_name="ada")
+    job = jobs.create_job(farm, name="shot", owner_id=made.id)
+    before = version_of(farm, job)
+    accounts.remove_user(farm, made.id, by=admin)
+    assert accounts.users(farm) == [admin]
+    assert accounts.user_of_token(farm, token) is None
+    assert version_of(farm, job) > before
+    with pytest.raises(Forbidden, match="no owner"):
+        accounts.check_may_change(farm, made, job)
+    accounts.check_may_change(farm, admin, job)
+
+
+def version_of(farm: Farm, job: str) -> int:
+    with farm.db.read() as connection:
+        found = job_store.find_job(connection, job)
+    assert found is not None
+    return found.version
+
+
+def an_admin(farm: Farm, name: str = "root") -> accounts.User:
+    return accounts.add_user(farm, name=name, password=PASSWORD, role="admin")
+
+
+def test_nobody_removes_themselves_nor_the_last_admin(farm: Farm) -> None:
+    first, second = an_admin(farm, "first"), an_admin(farm, "second")
+    with pytest.raises(Conflict, match="that is you"):
+        accounts.remove_user(farm, first.id, by=first)
+    accounts.remove_user(farm, second.id, by=first)
+    with pytest.raises(Conflict, match="last admin"):  # two who remove each other at once: the second comes too late
+        accounts.remove_user(farm, first.id, by=second)
+    with pytest.raises(NotFound):
+        accounts.remove_user(farm, second.id, by=first)
+    assert accounts.users(farm) == [first]
+
+
+def test_jobs_are_changed_by_their_owners_and_by_admins(farm: Farm) -> None:
+    admin, ada, eve = an_admin(farm), a_user(farm), a_user(farm, "eve")
+    job = jobs.create_job(farm, name="shot", owner_id=ada.id)
+    accounts.check_may_change(farm, ada, job)
+    accounts.check_may_change(farm, admin, job)
+    with pytest.raises(Forbidden, match="this job is ada's: only ada or an admin"):
+        accounts.check_may_change(farm, eve, job)
+    with pytest.raises(NotFound):
+        accounts.check_may_change(farm, eve, "job_gone")
+
+
+def test_only_admins_pass_for_admins(farm: Farm) -> None:
+    accounts.check_is_admin(an_admin(farm))
+    with pytest.raises(Forbidden):
+        accounts.check_is_admin(a_user(farm))

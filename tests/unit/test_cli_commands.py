@@ -62,7 +62,37 @@ def test_user_without_a_good_password_is_refused(tmp_path: Path, stdin: str, sai
 def test_user_that_is_there_already_is_refused(data: Path) -> None:
     refused = kiln("user", "add", "ADA", data=data, stdin=PASSWORD)
     assert refused.exit_code == 1
-    assert "ada" in refused.stderr
+    assert "there is a user “ada” already; `kiln user password ada` gives them a new password" in refused.stderr
+
+
+def test_forgotten_password_is_replaced(data: Path) -> None:
+    done = kiln("user", "password", "Ada", data=data, stdin="quite another one\n")
+    assert (done.exit_code, done.stdout) == (0, "ada has a new password\n")
+    with a_farm(data) as farm:
+        assert accounts.authenticate(farm, name="ada", password="quite another one")
+        assert accounts.authenticate(farm, name="ada", password=PASSWORD) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "stdin", "said"),
+    [
+        ("bob", "quite another one\n", "there is no user “bob”"),
+        ("ada", "short\n", "at least 10"),
+        ("ada", "", "no password on standard input"),
+    ],
+)
+def test_password_that_can_not_be_set_is_refused(data: Path, name: str, stdin: str, said: str) -> None:
+    refused = kiln("user", "password", name, data=data, stdin=stdin)
+    assert refused.exit_code != 0
+    assert said in refused.stderr
+    with a_farm(data) as farm:
+        assert accounts.authenticate(farm, name="ada", password=PASSWORD)
+
+
+def test_password_in_no_farm_is_refused(tmp_path: Path) -> None:
+    refused = kiln("user", "password", "ada", data=tmp_path / "none", stdin=PASSWORD)
+    assert refused.exit_code == 2
+    assert "there is no farm in" in refused.stderr
 
 
 def test_token_is_printed_alone_and_works(data: Path) -> None:

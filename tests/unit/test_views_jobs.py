@@ -178,7 +178,7 @@ def test_problems_say_what_to_do(site: WebSite) -> None:
 
 def test_the_list_shows_jobs_with_words_and_pictures(site: WebSite) -> None:
     job = site.a_job(JobStatus.RENDERING, received=2)
-    draft = site.fake.a_draft(name="Later")
+    draft = site.a_draft(name="Later")
     page = site.get("/jobs").text
     assert f"/jobs/{job}/frames/2/preview" in page
     assert "Rendering" in page
@@ -186,7 +186,7 @@ def test_the_list_shows_jobs_with_words_and_pictures(site: WebSite) -> None:
 
 
 def test_the_list_polls_fast_only_while_something_is_rendered(site: WebSite) -> None:
-    site.fake.a_draft(name="Later")
+    site.a_draft(name="Later")
     assert root(site.get("/jobs/list").text).attributes["hx-trigger"] == "every 10s"
     site.a_job(JobStatus.RENDERING)
     shown = root(site.get("/jobs/list").text)
@@ -201,7 +201,7 @@ def test_an_empty_farm_invites_the_first_job(site: WebSite) -> None:
 def test_old_jobs_are_pages_away(site: WebSite) -> None:
     for n in range(53):
         site.fake.clock.pass_s(1)
-        site.fake.a_draft(name=f"Job {n}", blend=None)
+        site.a_draft(name=f"Job {n}", blend=None)
     first = site.get("/jobs").text
     assert "Job 52" in first
     assert "Job 2<" not in first
@@ -218,7 +218,7 @@ def test_a_new_job_is_a_draft_on_its_page(site: WebSite) -> None:
 
 def test_a_form_is_prefilled_from_the_scene(site: WebSite) -> None:
     scene = a_scene("Shot", cameras=("Wide", "Close"), frames=(5, 90, 5))
-    job = site.fake.a_draft(inspection=an_inspection(scenes=(scene, a_scene("Other"))))
+    job = site.a_draft(inspection=an_inspection(scenes=(scene, a_scene("Other"))))
     fields = {tag.attributes.get("name"): tag.attributes for tag in tags(site.get(f"/jobs/{job}/form").text)}
     assert fields["frames"]["value"] == "5-90x5"
     assert {"scene", "camera", "instances", "output_format", "persistent_data"} <= fields.keys()
@@ -226,7 +226,7 @@ def test_a_form_is_prefilled_from_the_scene(site: WebSite) -> None:
 
 
 def test_choosing_another_scene_brings_its_frames(site: WebSite) -> None:
-    job = site.fake.a_draft(inspection=an_inspection(scenes=(a_scene("A", frames=(1, 10, 1)), a_scene("B", frames=(20, 40, 1)))))
+    job = site.a_draft(inspection=an_inspection(scenes=(a_scene("A", frames=(1, 10, 1)), a_scene("B", frames=(20, 40, 1)))))
     form = {"scene": "B", "frames": "1-10", "frames_default": "1-10", "instances": "1", "persistent_data": "on"}
     answer = site.post(f"/jobs/{job}/choose-scene", form)
     fields = {tag.attributes.get("name"): tag.attributes for tag in tags(answer.text)}
@@ -234,7 +234,7 @@ def test_choosing_another_scene_brings_its_frames(site: WebSite) -> None:
 
 
 def test_several_blends_are_a_choice_of_the_person(site: WebSite) -> None:
-    job = site.fake.a_draft(blend="a.blend")
+    job = site.a_draft(blend="a.blend")
     other = site.fake.a_file(job, "b.blend")
     assert "Which .blend is rendered?" in site.get(f"/jobs/{job}/form").text
     site.post(f"/jobs/{job}/choose-main-file", {"main_file": other})
@@ -245,7 +245,7 @@ def test_several_blends_are_a_choice_of_the_person(site: WebSite) -> None:
 
 def test_what_is_missing_shows_before_anything_is_rendered(site: WebSite) -> None:
     absolute = Dependency(path="C:\\sky.hdr", kind=DependencyKind.IMAGE, is_absolute=True, relative=None)
-    job = site.fake.a_draft(inspection=an_inspection(dependencies=(an_image("wood.png"), an_image("clay.png"), absolute)))
+    job = site.a_draft(inspection=an_inspection(dependencies=(an_image("wood.png"), an_image("clay.png"), absolute)))
     site.fake.a_file(job, "clay.png")
     text = site.get(f"/jobs/{job}/scene").text
     assert "1 file is missing" in text
@@ -268,7 +268,7 @@ def test_what_is_missing_shows_before_anything_is_rendered(site: WebSite) -> Non
     ],
 )
 def test_a_bad_setting_is_refused_at_its_field_and_nothing_typed_is_lost(site: WebSite, field: str, typed: str, words: str) -> None:
-    job = site.fake.a_draft()
+    job = site.a_draft()
     form = {"frames": "1-3", "instances": "2", "output_name": "my shot ", "persistent_data": "on", field: typed}
     answer = site.post(f"/jobs/{job}/submit", form)
     assert answer.status_code == 422
@@ -279,7 +279,7 @@ def test_a_bad_setting_is_refused_at_its_field_and_nothing_typed_is_lost(site: W
 
 
 def test_a_refused_plain_form_is_the_whole_page_again(site: WebSite) -> None:
-    job = site.fake.a_draft()
+    job = site.a_draft()
     answer = site.post(f"/jobs/{job}/submit", {"frames": "a-b", "instances": "1"}, htmx=False)
     assert answer.status_code == 422
     assert 'id="frames-error"' in answer.text
@@ -287,7 +287,7 @@ def test_a_refused_plain_form_is_the_whole_page_again(site: WebSite) -> None:
 
 
 def test_submitting_keeps_every_setting_and_leads_to_the_job(site: WebSite) -> None:
-    job = site.fake.a_draft()
+    job = site.a_draft()
     form = {
         "frames": "1-9x2",
         "frames_default": "1-3",
@@ -306,7 +306,7 @@ def test_submitting_keeps_every_setting_and_leads_to_the_job(site: WebSite) -> N
 
 
 def test_settings_are_kept_while_they_are_typed(site: WebSite) -> None:
-    job = site.fake.a_draft()
+    job = site.a_draft()
     answer = site.post(f"/jobs/{job}/keep-settings", {"frames": "1-7", "frames_default": "1-3", "instances": "2", "persistent_data": "on"})
     assert root(answer.text).attributes["id"] == f"job-{job}-check"
     assert "7 frames" in answer.text
@@ -316,7 +316,7 @@ def test_settings_are_kept_while_they_are_typed(site: WebSite) -> None:
 
 
 def test_a_draft_without_a_blend_says_what_it_waits_for(site: WebSite) -> None:
-    job = site.fake.a_draft(blend=None)
+    job = site.a_draft(blend=None)
     text = site.get(f"/jobs/{job}/check").text
     button = next(tag for tag in tags(text) if tag.attributes.get("id") == "job-submit")
     assert "disabled" in button.attributes
@@ -324,7 +324,7 @@ def test_a_draft_without_a_blend_says_what_it_waits_for(site: WebSite) -> None:
 
 
 def test_a_file_can_be_taken_out(site: WebSite) -> None:
-    job = site.fake.a_draft()
+    job = site.a_draft()
     file = site.fake.a_file(job, 'textures/wood "x".png')
     assert "wood &#34;x&#34;.png" in site.get(f"/jobs/{job}/files").text
     answer = site.post(f"/jobs/{job}/files/{file}/remove")
@@ -332,7 +332,7 @@ def test_a_file_can_be_taken_out(site: WebSite) -> None:
 
 
 def test_a_draft_is_named_on_its_page(site: WebSite) -> None:
-    job = site.fake.a_draft()
+    job = site.a_draft()
     site.post(f"/jobs/{job}/rename", {"name": "Shot <1>"})
     assert queries.job_summary(site.farm, job).name == "Shot <1>"
     assert "Shot &lt;1&gt;" in site.get(f"/jobs/{job}").text

@@ -6,7 +6,7 @@ import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Literal
@@ -21,6 +21,7 @@ from nodeimage.protocol import Output, log_key, output_key, preview_key
 from supervisor.commands import accounts, jobs
 from supervisor.config import Config
 from supervisor.domain.job import JobStatus
+from supervisor.domain.scene import Inspection
 from supervisor.domain.settings import JobSettings
 from supervisor.farm import Farm
 from supervisor.queries import Problem
@@ -59,7 +60,7 @@ class WebSite:
 
     def a_job(self, status: JobStatus, *, spec: str = "1-3", received: int = 0, failed: int = 0, rendering: int = 0) -> str:
         """A job in that status, its first frames received, the next ones failed, the next ones being rendered."""
-        job = self.fake.a_draft(name="Shot 040")
+        job = self.a_draft(name="Shot 040")
         if status is _S.DRAFT:
             return job
         jobs.submit_job(self.farm, job, JobSettings(frames=spec))
@@ -74,6 +75,10 @@ class WebSite:
             for number in numbers[received + failed : received + failed + rendering]:
                 frames.begin(connection, job, number, node="node_1", at=self.fake.clock())
         return job
+
+    def a_draft(self, *, name: str = "", blend: str | None = "shot.blend", inspection: Inspection | None = None) -> str:
+        """A draft of ada's."""
+        return self.fake.a_draft(name=name, blend=blend, inspection=inspection, owner=self.user.id)
 
     def _move_along(self, job: str, status: JobStatus) -> None:
         way = _WAY[: _WAY.index(status) + 1] if status in _WAY else _WAY
@@ -142,6 +147,14 @@ def a_web_site(folder: Path, *, config: Config | None = None) -> Iterator[WebSit
     sign_in(browser)
     yield WebSite(app=app, fake=fake, browser=browser, user=user)
     fake.farm.db.close()
+
+
+def as_somebody_else(site: WebSite, name: str, role: accounts.Role) -> WebSite:
+    """The same site as another user sees it, who is made for it."""
+    user = accounts.add_user(site.farm, name=name, password=PASSWORD, role=role)
+    browser = site.app.test_client()
+    sign_in(browser, name=name)
+    return replace(site, user=user, browser=browser)
 
 
 def sign_in(browser: FlaskClient, *, name: str = "ada", password: str = PASSWORD, path: str = "/login") -> TestResponse:
