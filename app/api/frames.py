@@ -76,8 +76,9 @@ def send_output(job: str, number: int, name: str) -> Response:
     response.content_length = end - first
     response.headers.update({"ETag": quote_etag(etag), "Accept-Ranges": "bytes"})
     file_name = PurePosixPath(name).name
-    response.headers.set("Content-Disposition", "inline", filename=file_name)
-    if not file_name.isascii():  # werkzeug leaves it as it is, and a header outside of Latin-1 can't be sent at all
+    if file_name.isascii() and file_name.isprintable():
+        response.headers.set("Content-Disposition", "inline", filename=file_name)
+    else:  # werkzeug leaves it as it is, and a header outside of Latin-1 or with control characters can't be sent at all
         response.headers["Content-Disposition"] = f"inline; filename*=UTF-8''{quote(file_name, safe='')}"
     if is_part:
         response.headers["Content-Range"] = f"bytes {first}-{end - 1}/{output.bytes}"

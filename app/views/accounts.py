@@ -114,6 +114,7 @@ def password() -> Response:
 
 
 @blueprint.post("/account/password")
+@limiter.limit(SIGN_IN_LIMIT)
 def change_password() -> AnyResponse:
     """Signs the person's other sessions out; this one goes on."""
     person, form = current_person(), request.form

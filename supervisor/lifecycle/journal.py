@@ -69,10 +69,19 @@ def _entry(farm: Farm, prefix: str, name: str) -> JournalEntry | Unreadable | No
     if stored is None:
         return None
     try:
-        return JournalEntry.from_bytes(stored.body)
+        entry = JournalEntry.from_bytes(stored.body)
+        _check_outputs(entry)
     except Unreadable as error:
         log.warning("journal entry not understood", key=prefix + name, error=str(error))
         return error
+    return entry
+
+
+def _check_outputs(entry: JournalEntry) -> None:
+    """A node has keys for its own prefixes alone, the farm for all: a node must not get at the rest through the farm. Errors: Unreadable"""
+    for output in entry.outputs:
+        if {"", ".", ".."} & set(output.name.split("/")):
+            raise Unreadable(f"it names an output outside of its frame: {output.name[:80]!r}")
 
 
 def _write(farm: Farm, job: Job, entries: Sequence[tuple[str, JournalEntry | Unreadable]], *, at: datetime) -> None:

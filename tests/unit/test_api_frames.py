@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import pytest
 
@@ -96,6 +96,17 @@ def test_head_of_an_output_says_its_size_and_opens_nothing(site: Site, job: str)
     site.cloud.objects.fail_next(AssertionError("opened"))
     answer = site.app.test_client().head(f"/api/v1{outputs(job)}", headers={"Authorization": f"Bearer {site.token}"})
     assert (answer.status_code, answer.content_length, answer.data) == (200, len(BODY), b"")
+
+
+@pytest.mark.parametrize("name", ["a\x01b.png", "a\x7f.png", "a\tb.png", "größe.png", 'a".png'])
+def test_output_with_an_odd_name_is_sent_with_headers_that_a_server_can_send(site: Site, name: str) -> None:
+    job = site.a_submitted_job("1")
+    site.receive(job, 1, name=name)
+    answer = site.ask("GET", f"/jobs/{job}/frames/1/outputs/{quote(name)}")
+    assert answer.status_code == 200
+    sent = answer.headers["Content-Disposition"]
+    assert sent.isascii()
+    assert sent.isprintable()
 
 
 def test_output_that_is_not_there_is_not_found(site: Site, job: str) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nodeimage.protocol import Failure, Finding, Order, claim_key, journal_key, output_key
+from nodeimage.protocol import Failure, Finding, JournalEntry, Order, Outcome, Output, claim_key, journal_key, output_key
 from supervisor import queries
 from supervisor.commands import jobs as commands
 from supervisor.config import Config, RenderConfig
@@ -277,6 +277,20 @@ def test_a_journal_entry_that_can_not_be_read_stops_nothing(bench: FakeFarm, nod
     assert _run(bench, nodes, job) is JobStatus.COMPLETED
 
     assert [problem.code for problem in queries.job_detail(bench.farm, job).problems] == ["unreadable"]
+
+
+@pytest.mark.parametrize("name", ["../../../other_job/frames/0001/0001.png", "/etc/passwd", "a/../../b.png", "./a.png", "a//b.png", ""])
+def test_an_output_outside_of_its_frame_is_not_taken_in(bench: FakeFarm, nodes: FakeNodes, name: str) -> None:
+    job = _rendering(bench, frames="1")
+    output = Output(name=name, bytes=7, crc32=1)
+    entry = JournalEntry(outcome=Outcome.FINISHED, node="node_x", at_ms=bench.clock.ms, frame=1, outputs=(output,))
+    bench.cloud.objects.put(journal_key(job, at_ms=bench.clock.ms, node="node_x", n=1), entry.to_bytes())
+
+    bench.tick()
+
+    assert queries.job_frame(bench.farm, job, 1).outputs == ()
+    assert [problem.code for problem in queries.job_detail(bench.farm, job).problems] == ["unreadable"]
+    assert _run(bench, nodes, job) is JobStatus.COMPLETED
 
 
 def test_an_unbaked_simulation_is_left_to_one_node_in_order(bench: FakeFarm, nodes: FakeNodes) -> None:

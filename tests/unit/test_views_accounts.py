@@ -176,6 +176,13 @@ def test_a_bad_new_password_is_refused_at_its_field(site: WebSite, form: dict[st
     assert f'id="{field}-error"' in answer.text
 
 
+def test_guessing_the_present_password_in_somebodys_session_is_slowed_down(site: WebSite) -> None:
+    form = {"new": "another long one", "again": "another long one"}
+    statuses = [site.post("/account/password", {"old": f"guess number {n}", **form}).status_code for n in range(12)]
+    assert statuses[:9] == [422] * 9
+    assert statuses[-1] == 429
+
+
 def test_a_token_is_shown_once_and_works_until_revoked(site: WebSite) -> None:
     made = site.post("/account/tokens", {"name": "laptop"}).text
     token = made.split('id="new-token">')[1].split("<")[0]

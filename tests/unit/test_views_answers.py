@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -17,7 +18,7 @@ from supervisor.config import Config
 from supervisor.domain.job import JobStatus
 from tests.fakes.farm import FakeFarm
 
-from .web_site import WebSite, a_web_site, root, tags
+from .web_site import WebSite, a_web_site, csrf_token, root, tags
 
 
 @pytest.fixture
@@ -79,6 +80,40 @@ def test_a_store_that_does_not_answer_is_no_failure_of_ours(site: WebSite) -> No
     assert "Try again" in answer.text
 
 
+class Flood(io.RawIOBase):
+    """A body that never ends, as a form with a file in it."""
+
+    def __init__(self) -> None:
+        self.sent_bytes = 0
+
+    def read(self, size: int = -1) -> bytes:
+        head = b'--B\r\nContent-Disposition: form-data; name="f"; filename="x"\r\n\r\n' if not self.sent_bytes else b""
+        self.sent_bytes += 1 << 16
+        assert self.sent_bytes < 64 << 20, "the app reads on and on"
+        return head + bytes((1 << 16) - len(head))
+
+
+@pytest.mark.parametrize("path", ["/login", "/setup", "/jobs"])
+def test_a_stranger_can_not_fill_the_disk_with_a_form(site: WebSite, path: str) -> None:
+    flood = Flood()
+    body = {"wsgi.input": flood, "CONTENT_LENGTH": str(1 << 40), "CONTENT_TYPE": "multipart/form-data; boundary=B"}
+    answer = site.signed_out().post(path, environ_overrides=body)
+    assert answer.status_code == 413
+    assert "too large" in answer.text
+
+
+def test_a_file_may_be_larger_than_any_form(site: WebSite) -> None:
+    job, body = site.a_draft(blend=None), bytes(3 << 20)
+    token = csrf_token(site.get("/account").text)
+    whole = site.browser.put(f"/api/v1/jobs/{job}/files/a.bin", data=body, headers={"X-CSRFToken": token})
+    assert (whole.status_code, (whole.json or {}).get("bytes")) == (200, len(body))
+    plan = site.browser.post(
+        f"/api/v1/jobs/{job}/files?through=app", json={"path": "b.bin", "bytes": len(body)}, headers={"X-CSRFToken": token}
+    )
+    (part,) = (plan.json or {})["parts"]
+    assert site.signed_out().put(part["url"], data=body).status_code == 200
+
+
 def test_a_wrong_method_is_an_error_and_not_a_failure(site: WebSite) -> None:
     answer = site.get("/logout")
     assert answer.status_code == 405
@@ -102,7 +137,7 @@ def test_static_files_may_be_kept_for_ever_under_their_digest(site: WebSite) -> 
 
 
 def test_every_page_names_scripts_that_are_there(site: WebSite) -> None:
-    job = site.fake.a_draft()
+    job = site.a_draft()
     scripts = [tag.attributes["src"] for tag in tags(site.get(f"/jobs/{job}").text) if tag.name == "script"]
     assert any("uppy" in script for script in scripts)
     assert all(site.get(script).status_code == 200 for script in scripts)

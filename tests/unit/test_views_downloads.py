@@ -125,3 +125,11 @@ def test_a_token_signed_for_something_else_is_no_link() -> None:
     foreign = URLSafeTimedSerializer(LINK_KEY, salt="part").dumps("download_1")
     with pytest.raises(LinkWrong):
         read_download(str(foreign), link_key=LINK_KEY, good_for=timedelta(days=1))
+
+
+def test_a_zip_is_saved_by_its_own_name_whatever_the_link_was_made_to_say(site: WebSite) -> None:
+    link = link_of(site, a_packed_job(site))
+    for name in ("invoice.exe", "a%00b", "a%1bb.zip"):
+        answer = site.signed_out().get(f"{link.rpartition('/')[0]}/{name}", buffered=True)
+        assert answer.status_code == 200
+        assert answer.headers["Content-Disposition"] == 'attachment; filename="Shot 040.zip"'
