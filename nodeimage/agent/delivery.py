@@ -56,6 +56,7 @@ class Outbox:
         self.problem = ""
         self.delivered = 0
         self._folder.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(home / "parcel", ignore_errors=True)
         self._waiting = _read_parcels(self._folder)
         self._next = 1 + max((int(number) for number in self._waiting), default=0)
         self._nonces = {entry.nonce for entry in self._waiting.values()}

@@ -66,6 +66,7 @@ class Agent:
         self._failed_opening: tuple[float, Result] | None = None  #: until when it is believed, and how it failed
         self._stop_reason = "the node was told to stop"
         self._told_opened: JournalEntry | None = None
+        self._problems: dict[str, str] = {}
         shutil.rmtree(self._home / "rendering", ignore_errors=True)
         names = {"job": config.job, "node": config.node}
         now_ms = around.now_ms
@@ -166,11 +167,11 @@ class Agent:
         try:
             order = self._orders.read()
         except StoreError as error:
-            self._heart.tell(problem=str(error))
+            self._tell_problem("order", str(error))
             return None
         except Unreadable as error:
             raise Finished(f"this agent can't read the farm's order: {error}") from error
-        self._heart.tell(problem=self._outbox.problem)
+        self._tell_problem("order", "")
         if order is not None and order.action is Action.STOP:
             raise Stopped("the farm says stop")
         return order
@@ -181,10 +182,12 @@ class Agent:
         if opened is not None and opened.is_unbaked and not order.ordered:
             return None  # the farm will order it anew, for one node, when it has read the findings
         try:
-            return self._claimed_under(order, busy=self._outbox.frames())
+            claim = self._claimed_under(order, busy=self._outbox.frames())
         except (StoreError, Unreadable, OSError) as error:
-            self._heart.tell(problem=str(error))
+            self._tell_problem("claim", str(error))
             return None
+        self._tell_problem("claim", "")
+        return claim
 
     def _claimed_under(self, order: Order, *, busy: Iterable[int]) -> Claim | None:
         """Claim the next frame. Returns: None if there is none, or if the order has changed meanwhile and says otherwise of it
@@ -292,8 +295,11 @@ class Agent:
         """Say whether this node may take another frame: few wait for delivery, and its disk has room."""
         if self._around.free_bytes(self._home) < LEAST_FREE_BYTES:
             least = f"{LEAST_FREE_BYTES // 2**20} MiB"
-            self._heart.tell(problem=f"The node's disk has less than {least} left at {self._home}; it takes no frame until there is room.")
+            self._tell_problem(
+                "disk", f"The node's disk has less than {least} left at {self._home}; it takes no frame until there is room."
+            )
             return False
+        self._tell_problem("disk", "")
         return self._outbox.has_room(besides=besides)
 
     def _wait_for_room(self) -> None:
@@ -332,7 +338,13 @@ class Agent:
         self._heart.tell(phase=fields["phase"], sample=fields.get("sample"), samples=fields.get("samples"))
 
     def _tell_outbox(self, outbox: Outbox) -> None:
-        self._heart.tell(uploading=outbox.frames(), finished=outbox.delivered, problem=outbox.problem)
+        self._heart.tell(uploading=outbox.frames(), finished=outbox.delivered)
+        self._tell_problem("delivery", outbox.problem)
+
+    def _tell_problem(self, about: str, text: str) -> None:
+        """Say what is wrong with one thing, or (empty) that nothing is; the heartbeat has room for one problem."""
+        self._problems[about] = text
+        self._heart.tell(problem=next(filter(None, list(self._problems.values())), ""))
 
     def _each_beat(self) -> None:
         """Bring what a beat says up to date, and see whether the farm says stop: a frame may take hours."""
