@@ -101,10 +101,12 @@ def test_one_blender_renders_all_frames(rig: Rig) -> None:
 def test_two_nodes_render_every_frame_once(rig: Rig) -> None:
     rig.plan(frames={"1": "wait"})
     rig.put_order(*range(1, 20), node_b=[20])
-    with rig.running("node_b", idle_s=30.0), rig.running("node_a", idle_s=30.0):
-        rig.wait_for(Outcome.FINISHED, 3)
-        rig.go_on()
-        rig.wait_for(Outcome.FINISHED, 20)
+    with rig.running("node_a", idle_s=30.0):
+        rig.store.wait_until(lambda: rig.claim_of(1) is not None, "node_a's claim")
+        with rig.running("node_b", idle_s=30.0):
+            rig.wait_for(Outcome.FINISHED, 3)
+            rig.go_on()
+            rig.wait_for(Outcome.FINISHED, 20)
     assert sorted(frame for frame in rig.frames(Outcome.FINISHED) if frame) == list(range(1, 21))
     assert {entry.node for entry in rig.journal(Outcome.FINISHED)} == {"node_a", "node_b"}
 
