@@ -131,7 +131,8 @@ def _draft(client: Client, wanted: Wanted, unfinished: Unfinished) -> str:
             if error.status != 404:
                 raise
         else:
-            if seen.status is JobStatus.DRAFT:
+            # another's: somebody else's token was used on this machine
+            if seen.status is JobStatus.DRAFT and "delete" in seen.actions:
                 click.echo(f"going on with {seen.id}", err=True)
                 return seen.id
     job = client.create_job(wanted.name).id

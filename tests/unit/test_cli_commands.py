@@ -294,6 +294,15 @@ def test_submit_goes_on_with_the_draft_of_an_interrupted_run(site: Site, env: di
     assert third.stdout.splitlines()[0] != draft["id"], "a submitted job is done with"
 
 
+def test_submit_with_another_users_token_makes_a_draft_of_its_own(site: Site, env: dict[str, str]) -> None:
+    assert kiln("submit", SAMPLE, "--scene", "No such", env=env).exit_code == 1
+    (draft,) = site.ask("GET", "/jobs").json or []
+    accounts.add_user(site.farm, name="eve", password=PASSWORD, role="artist")
+    second = kiln("submit", SAMPLE, env=env | {"KILN_TOKEN": accounts.create_token(site.farm, user_name="eve")})
+    assert second.exit_code == 0, second.stderr
+    assert second.stdout.splitlines()[0] != draft["id"]
+
+
 def test_submit_of_what_is_no_blend_fails_with_the_reason(env: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "shot.blend").write_bytes(b"no blend")
     failed = kiln("submit", tmp_path / "shot.blend", env=env)
