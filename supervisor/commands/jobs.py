@@ -139,7 +139,8 @@ def retry_job(farm: Farm, job: str) -> None:
         if not can_retry(seen.status):
             raise _conflict(seen, "retried")
         counted = frames.counts(connection, job)
-        because = f"a person asked for the {counted.total - counted.received} frames that are missing"
+        missing = counted.total - counted.received
+        because = f"a person asked for the {'frame that is' if missing == 1 else f'{missing} frames that are'} missing"
         _moved(store.move(connection, seen, JobStatus.SUBMITTED, because=because, at=farm.now()))
         frames.queue_missing(connection, job)
         for code in FOUND_BEFORE:

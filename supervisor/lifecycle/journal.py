@@ -188,6 +188,7 @@ def _apply_finished(connection: Connection, job: str, frame: Frame, entry: Journ
     )
     frames.receive(connection, job, frame.number, delivery, at=at)
     jobs.note_finished_frame(connection, job, at=at)
+    events.clear_problem(connection, job, "node_lost")
     if frame.status is FrameStatus.FAILED:
         events.clear_problem(connection, job, "frame_failed", about=str(frame.number))
 

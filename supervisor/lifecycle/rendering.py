@@ -30,7 +30,8 @@ def step_rendering(farm: Farm, job: Job, tick: Tick, watch: Watch) -> float | No
     at_work = [one for one in mine if is_at_work(one)]
     if not at_work and not due:
         with farm.db.write() as connection:
-            because = f"every instance is gone and {counted.unended} frames are left; others are launched"
+            left = "one frame is" if counted.unended == 1 else f"{counted.unended} frames are"
+            because = f"every instance is gone and {left} left; others are launched"
             jobs.move(connection, job, JobStatus.LAUNCHING, because=because, at=tick.now)
         return None
     if job.ordered:

@@ -198,6 +198,21 @@ def test_a_job_is_not_cancelled_before_its_late_instances_are_seen_and_ended(ben
     assert bench.cloud.compute.alive() == []
 
 
+def test_a_launch_that_was_lost_is_a_problem_until_another_comes_to_something(bench: FakeFarm, nodes: FakeNodes) -> None:
+    job = bench.a_submitted_job(frames="1-4")
+    bench.tick()
+    bench.tick()
+    bench.cloud.compute.end_instance(bench.cloud.compute.alive()[0].id)
+    bench.tick()
+    (problem,) = queries.job_detail(bench.farm, job).problems
+    assert problem.code == "node_lost"
+    assert "the machine went away; none of its launch had finished a frame" in problem.text
+
+    bench.tick(after_s=120)
+    assert _run(bench, nodes, job) is JobStatus.COMPLETED
+    assert queries.job_detail(bench.farm, job).problems == ()
+
+
 def test_a_paused_job_finishes_its_frames_and_rents_nothing(bench: FakeFarm, nodes: FakeNodes) -> None:
     job = bench.a_submitted_job(frames="1-10", instances=2)
     bench.tick()
