@@ -187,7 +187,8 @@ class Renderer:
         silent_s = time.monotonic() - course.moved_at
         if silent_s > course.attempt.settings.frame_timeout_s:
             last = blender.log.telling_lines()
-            message = f"Blender made no progress for {silent_s:.0f} s; its last words: {last or 'none'}"
+            words = f"; its last words: {last}" if last else ""
+            message = f"Blender made no progress for {silent_s:.0f} s (a slow scene may need more: [render] frame_timeout_s){words}"
             course.result = self._failed(Failure.HANG, message)
 
     def _rendered(self, event: Event) -> Result:

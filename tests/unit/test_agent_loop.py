@@ -153,6 +153,7 @@ def test_frame_without_progress_is_hung_and_its_blender_killed(rig: Rig, how: st
     [failed] = rig.journal(Outcome.FAILED)
     assert failed.failure is Failure.HANG
     assert "no progress" in failed.message
+    assert "frame_timeout_s" in failed.message, "a person may know that it only takes long"
     assert rig.frames(Outcome.FINISHED) == [2]
 
 
