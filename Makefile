@@ -55,7 +55,7 @@ fix: setup-dev ## Format, and repair what the linter can
 	$(BIN)/ruff check --fix $(wildcard $(SOURCES))
 
 .PHONY: bench
-bench: setup-dev ## Measure the farm beside what you would use instead
+bench: setup-dev .bench/.installed ## Measure the farm beside what you would use instead
 	@$(BIN)/python -m bench
 
 .PHONY: sample
@@ -68,6 +68,7 @@ lock: ## Pin the dependencies in pyproject.toml anew, with hashes
 	.lock/bin/uv pip compile --quiet --upgrade --python-version 3.11 --generate-hashes --custom-compile-command "make lock" pyproject.toml --group build -o requirements.txt
 	.lock/bin/uv pip compile --quiet --upgrade --python-version 3.11 --generate-hashes --custom-compile-command "make lock" pyproject.toml --group build --group dev -c requirements.txt -o requirements-dev.txt
 	.lock/bin/uv pip compile --quiet --upgrade --python-version 3.11 --generate-hashes --custom-compile-command "make lock" --group bpy -o requirements-bpy.txt
+	.lock/bin/uv pip compile --quiet --upgrade --python-version 3.11 --generate-hashes --custom-compile-command "make lock" --group bench -o requirements-bench.txt
 
 .PHONY: image
 image: ## Build the container
@@ -80,13 +81,13 @@ container-check: ## Build the container, run it, and render a frame in it
 
 .PHONY: clean
 clean: ## Remove what was installed or made here, but no farm's data
-	rm -rf .venv .bpy .lock .kiln/demo-* demo-output build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .bpy .bench .lock .kiln/demo-* demo-output build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # -------------------------------------------------------------- installation
 # A stamp is newer than the lock file that it was installed from, so a second run does nothing.
 
-.venv/bin/python .bpy/bin/python:
+.venv/bin/python .bpy/bin/python .bench/bin/python:
 	@python="$$(scripts/python-3.11)"; rm -rf $(@D)/..; "$$python" -m venv $(@D)/..
 
 .venv/.installed: requirements.txt pyproject.toml | .venv/bin/python
@@ -103,6 +104,11 @@ clean: ## Remove what was installed or made here, but no farm's data
 .bpy/.installed: requirements-bpy.txt | .bpy/bin/python
 	@echo "Installing Blender (the bpy wheel, about 370 MB) into .bpy"
 	@.bpy/bin/python -m pip install $(PIP_FLAGS) --no-cache-dir --require-hashes -r requirements-bpy.txt
+	@touch $@
+
+.bench/.installed: requirements-bench.txt | .bench/bin/python
+	@echo "Installing awscli, to measure uploads beside it, into .bench"
+	@.bench/bin/python -m pip install $(PIP_FLAGS) --require-hashes -r requirements-bench.txt
 	@touch $@
 
 .PHONY: system-blender system-blender-browser

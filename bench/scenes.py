@@ -51,7 +51,7 @@ def light(scene: bpy.types.Scene) -> None:
         bpy.context.object.modifiers.new("smooth", "SUBSURF").render_levels = 2
     _sun(scene)
     _camera_on_a_rail(scene, height=5, distance=11)
-    _settings(scene, samples=48, width_px=640, height_px=360)
+    _settings(scene, samples=12, width_px=480, height_px=270)
 
 
 def heavy(scene: bpy.types.Scene) -> None:

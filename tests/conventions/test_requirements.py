@@ -39,7 +39,7 @@ def _plain(requirement: str) -> str:
 
 
 def test_there_is_a_lock_for_the_farm_for_blender_and_for_the_tests() -> None:
-    assert [lock.name for lock in LOCKS] == ["requirements-bpy.txt", "requirements-dev.txt", "requirements.txt"]
+    assert [lock.name for lock in LOCKS] == ["requirements-bench.txt", "requirements-bpy.txt", "requirements-dev.txt", "requirements.txt"]
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
@@ -62,6 +62,7 @@ def test_no_lock_names_a_host_or_an_option(lock: Path) -> None:
         ("requirements.txt", PYPROJECT["project"]["dependencies"]),
         ("requirements-dev.txt", PYPROJECT["project"]["dependencies"] + PYPROJECT["dependency-groups"]["dev"]),
         ("requirements-bpy.txt", PYPROJECT["dependency-groups"]["bpy"]),
+        ("requirements-bench.txt", PYPROJECT["dependency-groups"]["bench"]),
     ],
 )
 def test_every_dependency_is_in_its_lock(lock: str, wanted: list[str]) -> None:
