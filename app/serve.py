@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -122,6 +123,9 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
 
     def _begin(self, worker: object) -> None:
         assert self._open, "load() comes before"
+        # Ctrl-C reaches the worker too. The main process answers it and ends the worker: a second signal at that moment would cut its end
+        # short. No SIG_IGN: children would inherit that.
+        signal.signal(signal.SIGINT, lambda number, frame: None)
         self._timers = Timers(self._open.farm, upkeep=self._open.upkeep)
         self._timers.start()
         self._open.wake.listen(self._timers.wake)

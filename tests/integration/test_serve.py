@@ -191,6 +191,29 @@ def test_being_asked_to_end_leaves_no_process_though_a_request_hangs_and_nodes_a
         assert server.health() == 0
 
 
+def test_ctrl_c_that_reaches_a_busy_worker_too_ends_it_in_order(data: Path) -> None:
+    with served(data) as server:
+        worker = server.worker()
+        os.kill(worker.pid, signal.SIGSTOP)
+        wait_until(lambda: "(stopped)" in status_of(worker))
+        # As a terminal does; the main process tells the worker besides. Both signals wait for it when it goes on.
+        os.killpg(server.process.pid, signal.SIGINT)
+        wait_until(lambda: is_pending(worker, signal.SIGINT) and is_pending(worker, signal.SIGQUIT))
+        os.kill(worker.pid, signal.SIGCONT)
+        assert server.process.wait(timeout=15) == 0
+    assert "SIGKILL" not in server.output, "the worker ended by itself"
+    assert "Traceback" not in server.output
+
+
+def status_of(process: ProcessId) -> str:
+    return Path(f"/proc/{process.pid}/status").read_text()
+
+
+def is_pending(process: ProcessId, number: signal.Signals) -> bool:
+    masks = [int(line.split()[1], 16) for line in status_of(process).splitlines() if line.startswith(("SigPnd", "ShdPnd"))]
+    return any(mask >> (number - 1) & 1 for mask in masks)
+
+
 def test_hung_worker_does_not_keep_the_farm_from_ending(data: Path) -> None:
     with served(data) as server:
         worker = server.worker()
