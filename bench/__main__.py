@@ -1,15 +1,20 @@
-"""Measure everything (or what is named: rendering, packing, uploading), print the table, and keep it in docs/benchmarks.md."""
+"""Measure everything (or what is named: rendering, packing, uploading), print the tables, and keep them in docs/benchmarks.md."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 from .packing import measure_packing
 from .rendering import measure_rendering
 from .report import Row, machine, table, write_page
 from .uploading import measure_uploading
 
-KINDS = ("rendering", "packing", "uploading")
+KINDS: dict[str, Callable[[], tuple[list[Row], list[str]]]] = {
+    "rendering": measure_rendering,
+    "packing": lambda: (measure_packing(), []),
+    "uploading": lambda: (measure_uploading(), []),
+}
 
 
 def main(wanted: list[str]) -> int:
@@ -20,20 +25,13 @@ def main(wanted: list[str]) -> int:
         return 2
     chosen = wanted or list(KINDS)
     print(machine(), flush=True)
-    rows: list[Row] = []
-    notes: list[str] = []
-    if "rendering" in chosen:
-        rows, notes = measure_rendering()
-    if "packing" in chosen:
-        rows += measure_packing()
-    if "uploading" in chosen:
-        rows += measure_uploading()
-    print(table(rows))
-    for note in notes:
-        print(note)
-    if not wanted:
-        write_page(rows, notes)
-    return int(not all(row.is_reached for row in rows))
+    all_rows: list[Row] = []
+    for kind in chosen:
+        rows, notes = KINDS[kind]()
+        print(table(rows), *notes, sep="\n", flush=True)
+        write_page(rows, notes, kind=kind)
+        all_rows += rows
+    return int(not all(row.is_reached for row in all_rows))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
-_BEGIN, _END = "<!-- measured -->", "<!-- /measured -->"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,10 +45,10 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def write_page(rows: Sequence[Row], notes: Sequence[str]) -> None:
-    """Put the table and its notes between the marks of docs/benchmarks.md; the text around them stays."""
-    text = PAGE.read_text()
-    head, _, rest = text.partition(_BEGIN)
-    _, _, tail = rest.partition(_END)
+def write_page(rows: Sequence[Row], notes: Sequence[str], *, kind: str) -> None:
+    """Put a kind's table and notes between its marks in docs/benchmarks.md; the text around them stays."""
+    begin, end = f"<!-- {kind} -->", f"<!-- /{kind} -->"
+    head, _, rest = PAGE.read_text().partition(begin)
+    _, _, tail = rest.partition(end)
     body = "\n\n".join([f"Measured {datetime.now(UTC):%Y-%m-%d} on {machine()}.", table(rows), *notes])
-    PAGE.write_text(f"{head}{_BEGIN}\n{body}\n{_END}{tail}")
+    PAGE.write_text(f"{head}{begin}\n{body}\n{end}{tail}")

@@ -77,7 +77,7 @@ class NodeTimes(_Section):
 
 
 class SupervisorConfig(_Section):
-    tick_s: float = Field(default=1.0, gt=0)
+    tick_s: float = Field(default=0.5, gt=0)
     workspace_keep_hours: float = Field(default=72.0, ge=0)
 
 
