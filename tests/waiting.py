@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def wait_until(condition: Callable[[], T], *, timeout_s: float = 20.0, what: str = "") -> T:
+    """Ask until the answer is true. Returns: that answer. Errors: AssertionError - it never was"""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        answer = condition()
+        if answer:
+            return answer
+        assert time.monotonic() < deadline, f"waited {timeout_s:g} s in vain{f' for {what}' if what else ''}: still {answer!r}"
+        time.sleep(0.01)
 
 
 def wait_for(is_so: Callable[[], bool], what: str, *, within_s: float = 30.0) -> None:
     """Errors: AssertionError - it was not so within that time"""
-    deadline = time.monotonic() + within_s
-    while not is_so():
-        assert time.monotonic() < deadline, f"waited {within_s:g} s in vain for {what}"
-        time.sleep(0.01)
+    wait_until(is_so, timeout_s=within_s, what=what)

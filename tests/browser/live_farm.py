@@ -15,7 +15,7 @@ from pathlib import Path
 import urllib3
 
 from supervisor.cloud.local import processes
-from tests.contract.conditions import wait_until
+from tests.waiting import wait_until
 
 CHECKOUT = Path(__file__).parents[2]
 KILN = [sys.executable, "-c", "from app.cli import main; main()"]

@@ -16,8 +16,7 @@ from supervisor.cloud.ports import Compute, LaunchSpec, NoCapacity, RentedInstan
 from supervisor.config import NodeTimes
 from supervisor.domain.instance import InstanceStatus, Market
 from tests.fakes import FakeCompute
-
-from .conditions import wait_until
+from tests.waiting import wait_until
 
 SLOTS = 3
 SPEC = LaunchSpec(

@@ -18,8 +18,8 @@ from supervisor.cloud.ports import ObjectStore, Premises
 from supervisor.cloud.s3_uploads import S3Uploads
 from supervisor.domain.instance import InstanceStatus
 from tests.fakes import FakePremises
+from tests.waiting import wait_until
 
-from .conditions import wait_until
 from .test_compute import SPEC, local_compute
 
 _NUMBERS = count()

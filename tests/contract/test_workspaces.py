@@ -12,8 +12,7 @@ import pytest
 from supervisor.cloud.local.workspaces import LocalWorkspaces
 from supervisor.cloud.ports import StagedFile, Workspaces, WorkspaceState
 from tests.fakes import FakeObjectStore, FakeWorkspaces
-
-from .conditions import wait_until
+from tests.waiting import wait_until
 
 JOB = "job_a"
 CONTENT = {"scene.blend": b"BLENDER", "tex/wood & 'oak'.png": b"PNG" * 1000, "tex/empty": b""}

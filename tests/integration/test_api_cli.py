@@ -20,9 +20,9 @@ from PIL import Image
 from app.cli.client import Client
 from supervisor.cloud.local import processes
 from supervisor.domain.job import JobStatus
-from tests.contract.conditions import wait_until
 from tests.integration.blender_here import ROOT, make_scenes
 from tests.integration.test_serve import children, served
+from tests.waiting import wait_until
 
 KILN = [sys.executable, "-c", "from app.cli import main; main()"]
 PASSWORD = "a long enough one\n"

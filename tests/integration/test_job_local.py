@@ -25,8 +25,8 @@ from supervisor.domain.job import JobStatus
 from supervisor.domain.settings import JobSettings, OutputSettings
 from supervisor.farm import Farm
 from supervisor.timers import Timers
-from tests.contract.conditions import wait_until
 from tests.integration.blender_here import make_scenes
+from tests.waiting import wait_until
 
 CHECKOUT = Path(__file__).parents[2]
 SAMPLE = CHECKOUT / "samples" / "kiln.blend"

@@ -23,8 +23,8 @@ from supervisor.cloud.local.processes import ProcessId
 from supervisor.cloud.local.seaweedfs import SeaweedFS
 from supervisor.cloud.s3 import S3ObjectStore
 from supervisor.domain.instance import InstanceStatus
-from tests.contract.conditions import wait_until
 from tests.contract.test_compute import SPEC, local_compute
+from tests.waiting import wait_until
 
 CHECKOUT = Path(__file__).parents[2]
 SERVE = [sys.executable, "-c", "from app.cli import main; main()", "serve", "--host", "127.0.0.1"]

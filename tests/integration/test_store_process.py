@@ -16,7 +16,7 @@ from supervisor.cloud.local.seaweedfs import SeaweedFS
 from supervisor.cloud.ports import Refused, Unreachable
 from supervisor.cloud.s3 import S3ObjectStore
 from supervisor.cloud.s3_client import connect_s3
-from tests.contract.conditions import wait_until
+from tests.waiting import wait_until
 
 
 @pytest.fixture

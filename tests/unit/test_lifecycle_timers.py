@@ -16,8 +16,8 @@ from supervisor.config import Config, SupervisorConfig
 from supervisor.domain.job import JobStatus
 from supervisor.farm import utc_now
 from supervisor.timers import Timer, Timers
-from tests.contract.conditions import wait_until
 from tests.fakes.farm import FakeFarm
+from tests.waiting import wait_until
 
 
 @dataclass

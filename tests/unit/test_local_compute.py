@@ -17,8 +17,8 @@ from supervisor.cloud.local.compute import LocalCompute, stop_nodes
 from supervisor.cloud.local.instance_files import InstanceFiles, LocalInstance
 from supervisor.cloud.ports import RentedInstance
 from supervisor.domain.instance import InstanceStatus, Market
-from tests.contract.conditions import wait_until
 from tests.contract.test_compute import SPEC, local_compute
+from tests.waiting import wait_until
 
 ONE = replace(SPEC, count=1)
 WAIT = "import signal, sys, os, json, time, subprocess\n{}\nopen('ready', 'w').close()\nsignal.pause()"

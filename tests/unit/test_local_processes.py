@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from supervisor.cloud.local import processes
-from tests.contract.conditions import wait_until
+from tests.waiting import wait_until
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ import pytest
 
 from supervisor.cloud.local.workspaces import LocalWorkspaces, snapshot_folder
 from supervisor.cloud.ports import Refused, StagedFile, Unreachable, WorkspaceState
-from tests.contract.conditions import wait_until
 from tests.fakes import FakeObjectStore
+from tests.waiting import wait_until
 
 JOB = "job_a"
 
