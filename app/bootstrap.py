@@ -19,6 +19,7 @@ import structlog
 from supervisor.cloud.local.blender import find_blenders
 from supervisor.cloud.local.compute import LocalCompute, NodeStore, stop_nodes
 from supervisor.cloud.local.premises import LocalPremises
+from supervisor.cloud.local.prices import LocalPrices
 from supervisor.cloud.local.processes import start_time
 from supervisor.cloud.local.seaweedfs import SeaweedFS, StoreDidNotStart
 from supervisor.cloud.local.workspaces import LocalWorkspaces, snapshot_folder
@@ -308,5 +309,6 @@ def _local_cloud(
         compute=compute,
         workspaces=workspaces,
         premises=premises,
+        prices=LocalPrices(),
         internal_endpoint=store.endpoint,
     )

@@ -47,6 +47,52 @@ class StoreConfig(_Section):
     min_free_gib: float = Field(default=2.0, ge=0)
 
 
+class AwsConfig(_Section):
+    region: str = "us-east-1"
+    profile: str = ""
+    farm: str = ""
+    projects_bucket: str = ""
+    received_bucket: str = ""
+    image: str = ""
+    instance_types: str = "c7i.4xlarge, c7a.4xlarge, c6i.4xlarge, m7i.4xlarge"
+    subnets: str = ""
+    root_volume_gib: int = Field(default=30, ge=8)
+    describe_s: float = Field(default=2.0, ge=0)
+    expire_frames_days: int = Field(default=0, ge=0)
+
+
+class WorkspaceConfig(_Section):
+    mode: Literal["auto", "s3", "snapshot"] = "auto"
+    snapshot_from_gib: float = Field(default=5.0, ge=0)
+    keep_hours: float = Field(default=72.0, ge=0)
+    staging_instance_type: str = "c7i.xlarge"
+    volume_throughput_mib_s: int = Field(default=250, ge=125, le=2000)
+    initialization_mib_s: int = Field(default=200, ge=0, le=300)
+
+
+class LaunchConfig(_Section):
+    max_instances: int = Field(default=64, ge=1)
+    fallback_minutes: float = Field(default=0.0, ge=0)
+
+
+class MoneyConfig(_Section):
+    max_usd_per_job: float = Field(default=0.0, ge=0)
+    max_usd_per_month: float = Field(default=500.0, ge=0)
+    warn_pct: int = Field(default=80, ge=1, le=100)
+
+
+class PoolConfig(_Section):
+    mode: Literal["job", "shared"] = "job"
+    min_instances: int = Field(default=0, ge=0)
+    max_instances: int = Field(default=8, ge=1)
+
+
+class AmiConfig(_Section):
+    blender_mirror: str = "https://download.blender.org/release"
+    builder_instance_type: str = "c7i.xlarge"
+    gpu_builder_instance_type: str = "g6.xlarge"
+
+
 class LocalConfig(_Section):
     slots: int = Field(default=2, ge=1, le=256)
     threads_per_node: int = Field(default=0, ge=0)
@@ -78,7 +124,6 @@ class NodeTimes(_Section):
 
 class SupervisorConfig(_Section):
     tick_s: float = Field(default=0.5, gt=0)
-    workspace_keep_hours: float = Field(default=72.0, ge=0)
 
 
 class UploadsConfig(_Section):
@@ -108,6 +153,12 @@ class Config(_Section):
     log: LogConfig = LogConfig()
     cloud: CloudConfig = CloudConfig()
     store: StoreConfig = StoreConfig()
+    aws: AwsConfig = AwsConfig()
+    workspace: WorkspaceConfig = WorkspaceConfig()
+    launch: LaunchConfig = LaunchConfig()
+    money: MoneyConfig = MoneyConfig()
+    pool: PoolConfig = PoolConfig()
+    ami: AmiConfig = AmiConfig()
     local: LocalConfig = LocalConfig()
     blender: BlenderConfig = BlenderConfig()
     render: RenderConfig = RenderConfig()
@@ -133,6 +184,11 @@ def load_config(path: Path | None = None, env: Mapping[str, str] = os.environ) -
     except ValidationError as error:
         lines = [f"{'.'.join(map(str, e['loc']))}: {_reason(e)}" for e in error.errors()]
         raise BadConfig(f"the configuration{f' in {path}' if path else ''} can't be used:\n  " + "\n  ".join(lines)) from error
+
+
+def words(text: str) -> tuple[str, ...]:
+    """Split a setting that lists several things, by commas or spaces."""
+    return tuple(text.replace(",", " ").split())
 
 
 def _read_file(path: Path) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from decimal import Decimal
 from typing import BinaryIO, Protocol
 
 from supervisor.domain.instance import InstanceStatus, Market
+from supervisor.domain.workspace import WorkspaceMode
 
 
 class CloudError(Exception):
@@ -136,6 +137,7 @@ class LaunchSpec:
     max_price_usd_per_h: Decimal | None  #: None: the on-demand price
     instance_types: tuple[str, ...]  #: empty: the provider's choice
     workspace: str  #: what `Workspaces.snapshot` made
+    workspace_bytes: int = 0  #: of the files in it
     blender_version: tuple[int, int]  #: series of Blender that saved the main file, to choose the farm's
 
 
@@ -153,6 +155,8 @@ class RentedInstance:
     price_usd_per_h: Decimal
     launched_at: datetime
     note: str = ""  #: why it ended, where the cloud or its agent says so
+    was_interrupted: bool = False  #: True: the cloud took it back
+    zone: str = ""  #: where it is, as far as prices differ by it
 
 
 class Compute(Protocol):
@@ -202,8 +206,11 @@ class WorkspaceState:
 class Workspaces(Protocol):
     """The job's files as Blender will see them, and frozen copies of them."""
 
-    def stage(self, job: str, files: Sequence[StagedFile], *, request_id: str) -> None:
-        """Begin (or go on) to bring the files into the job's workspace; return at once. What is there and verified is not fetched again."""
+    def stage(self, job: str, files: Sequence[StagedFile], *, request_id: str, mode: WorkspaceMode | None = None) -> None:
+        """Begin (or go on) to bring the files into the job's workspace; return at once. What is there and verified is not fetched again.
+
+        Shape:   mode: None: as the farm is configured; a cloud that knows one way only ignores it
+        """
 
     def state(self, job: str) -> WorkspaceState | None:
         """How far the workspace is. Returns: None if there is none (any more)."""
@@ -230,6 +237,31 @@ class BlenderFound:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Holding:
+    """Something that costs money by its size for as long as it is there: a volume, a snapshot."""
+
+    id: str
+    job: str  #: that it was made for
+    kind: str  #: volume | snapshot
+    gib: Decimal
+    usd_per_month: Decimal
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobNeeds:
+    """What a job is about to ask of the cloud, to be checked before anything is rented for it."""
+
+    instances: int
+    market: Market
+    max_price_usd_per_h: Decimal | None
+    instance_types: tuple[str, ...]  #: empty: the provider's choice
+    bytes: int  #: of its files
+    blender_version: tuple[int, int]
+    workspace_mode: WorkspaceMode | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
     """A finding of the doctor."""
 
@@ -251,11 +283,33 @@ class Premises(Protocol):
     def checks(self) -> Sequence[Check]:
         """What `kiln doctor` prints for this cloud."""
 
+    def job_checks(self, needs: JobNeeds) -> Sequence[Check]:
+        """The cheap half of the doctor, for one job, before it is submitted: only what would keep it from rendering. Seconds at most."""
+
+    def holdings(self) -> Sequence[Holding]:
+        """What costs money by its size at present. Called about once a minute."""
+
     def orphans(self, known_jobs: frozenset[str]) -> Mapping[str, str]:
         """Things that bear the farm's mark and no known job owns: id -> what it is."""
 
     def remove_orphans(self, known_jobs: frozenset[str]) -> Mapping[str, str]:
         """Remove them. Returns: what was removed. Repeat: safe."""
+
+
+class Prices(Protocol):
+    """What things cost, in dollars. Answers come from a cache that the cloud's side keeps fresh; no call waits long."""
+
+    def instance_usd_per_h(self, instance_type: str, *, market: Market, zone: str = "") -> Decimal | None:
+        """The price of an hour at present; of spot the dearest zone's, where none is named. Returns: None if it is not known"""
+
+    def instance_types(self) -> Sequence[str]:
+        """The types that a job gets where it names none. Empty: there is nothing to choose."""
+
+    def stored_usd_per_gib_month(self) -> Decimal:
+        """Objects in the bucket."""
+
+    def root_volume_usd_per_h(self) -> Decimal:
+        """What an instance's root volume adds to its hour."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -267,4 +321,5 @@ class Cloud:
     compute: Compute
     workspaces: Workspaces
     premises: Premises
+    prices: Prices
     internal_endpoint: str  #: the store's address as seen from this machine

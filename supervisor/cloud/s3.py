@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+from itertools import groupby, islice
 from typing import Any, BinaryIO
 
 import structlog
 from botocore.exceptions import ClientError
+
+from nodeimage.protocol import RECEIVED_PREFIX
 
 from .ports import CloudError, Listed, StoredObject
 from .s3_client import ABSENT_CODES, error_code, store_errors
@@ -29,18 +31,23 @@ def part_bytes(number: int) -> int:
 
 
 class S3ObjectStore:
-    """`ObjectStore` over a ready S3 client."""
+    """`ObjectStore` over a ready S3 client. What nodes deliver may have a bucket of its own."""
 
-    def __init__(self, client: Any, bucket: str, *, is_full: Callable[[], bool] | None = None) -> None:
+    def __init__(self, client: Any, bucket: str, *, received_bucket: str = "", is_full: Callable[[], bool] | None = None) -> None:
         self._client = client
         self._bucket = bucket
+        self._received_bucket = received_bucket or bucket
         self._is_full = is_full
+
+    def _of(self, key: str) -> str:
+        """The bucket that a key (or a prefix) belongs into."""
+        return self._received_bucket if key.startswith(RECEIVED_PREFIX) else self._bucket
 
     def put(self, key: str, body: bytes, *, if_absent: bool = False) -> bool:
         condition = {"IfNoneMatch": "*"} if if_absent else {}
         with store_errors(f"write {key}", is_full=self._is_full):
             try:
-                self._client.put_object(Bucket=self._bucket, Key=key, Body=body, **condition)
+                self._client.put_object(Bucket=self._of(key), Key=key, Body=body, **condition)
             except ClientError as error:
                 if error_code(error) not in {"412", "PreconditionFailed"}:
                     raise
@@ -58,10 +65,10 @@ class S3ObjectStore:
         first = _read_fully(source, part_bytes(1))
         with store_errors(f"write {key}", is_full=self._is_full):
             if len(first) < part_bytes(1):
-                self._client.put_object(Bucket=self._bucket, Key=key, Body=first)
+                self._client.put_object(Bucket=self._of(key), Key=key, Body=first)
                 return
-            upload_id = self._client.create_multipart_upload(Bucket=self._bucket, Key=key)["UploadId"]
-        where = {"Bucket": self._bucket, "Key": key, "UploadId": upload_id}
+            upload_id = self._client.create_multipart_upload(Bucket=self._of(key), Key=key)["UploadId"]
+        where = {"Bucket": self._of(key), "Key": key, "UploadId": upload_id}
         try:
             self._put_parts(where, first, source)
         except BaseException:
@@ -90,7 +97,7 @@ class S3ObjectStore:
         condition = {"IfNoneMatch": f'"{unless_etag}"'} if unless_etag else {}
         with store_errors(f"read {key}"):
             try:
-                answer = self._client.get_object(Bucket=self._bucket, Key=key, **condition)
+                answer = self._client.get_object(Bucket=self._of(key), Key=key, **condition)
             except ClientError as error:
                 if error_code(error) in ABSENT_CODES | {"304", "NotModified"}:
                     return None
@@ -102,7 +109,7 @@ class S3ObjectStore:
         part = {"Range": f"bytes={first_byte}-"} if first_byte else {}
         with store_errors(f"read {key}"):
             try:
-                answer = self._client.get_object(Bucket=self._bucket, Key=key, **part)
+                answer = self._client.get_object(Bucket=self._of(key), Key=key, **part)
             except ClientError as error:
                 code = error_code(error)
                 if code in ABSENT_CODES:
@@ -114,7 +121,7 @@ class S3ObjectStore:
 
     def list(self, prefix: str, *, after: str = "") -> Iterator[Listed]:
         start = {"StartAfter": after} if after else {}
-        pages = iter(self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix, **start))
+        pages = iter(self._client.get_paginator("list_objects_v2").paginate(Bucket=self._of(prefix), Prefix=prefix, **start))
         while True:
             with store_errors(f"list {prefix}"):
                 page = next(pages, None)
@@ -124,12 +131,16 @@ class S3ObjectStore:
                 yield Listed(key=entry["Key"], bytes=entry["Size"], etag=entry["ETag"].strip('"'), modified_at=entry["LastModified"])
 
     def delete(self, keys: Iterable[str]) -> None:
+        for bucket, of_bucket in groupby(keys, key=self._of):
+            self._delete(bucket, of_bucket)
+
+    def _delete(self, bucket: str, keys: Iterable[str]) -> None:
         remaining = iter(keys)
         while batch := list(islice(remaining, _DELETE_BATCH)):
             what = f"delete {batch[0]}" + (f" and {len(batch) - 1} more" if len(batch) > 1 else "")
             with store_errors(what):
                 wanted = {"Objects": [{"Key": key} for key in batch], "Quiet": True}
-                answer = self._client.delete_objects(Bucket=self._bucket, Delete=wanted)
+                answer = self._client.delete_objects(Bucket=bucket, Delete=wanted)
                 failed = [entry for entry in answer.get("Errors", ()) if entry.get("Code") not in ABSENT_CODES]
                 if failed:
                     # One error stands for all: sorted like an answer of its own.

@@ -45,7 +45,7 @@ def sweep_report(farm: Farm, *, dry_run: bool) -> list[Swept]:
     workspaces = farm.cloud.workspaces.jobs()
     with farm.db.read() as connection:
         known = jobs.statuses(connection)
-        long_ended = jobs.ended_before(connection, farm.now() - timedelta(hours=farm.config.supervisor.workspace_keep_hours))
+        long_ended = jobs.ended_before(connection, farm.now() - timedelta(hours=farm.config.workspace.keep_hours))
     stray = _stray_instances(rented, known)
     left = _left_workspaces(workspaces, known, long_ended)
     if dry_run:

@@ -43,7 +43,16 @@ def test_every_key_can_be_set_by_the_environment(key: str) -> None:
 
 
 def _other_than(key: str, value: object) -> object:
-    choices = {"log.level": "debug", "log.format": "json", "cloud.provider": "aws"}
+    choices = {
+        "log.level": "debug",
+        "log.format": "json",
+        "cloud.provider": "aws",
+        "workspace.mode": "s3",
+        "workspace.volume_throughput_mib_s": 500,
+        "workspace.initialization_mib_s": 100,
+        "money.warn_pct": 50,
+        "pool.mode": "shared",
+    }
     if key in choices:
         return choices[key]
     if isinstance(value, bool):

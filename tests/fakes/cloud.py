@@ -10,6 +10,7 @@ from supervisor.cloud.ports import Cloud
 from .compute import FakeCompute
 from .objects import FakeObjectStore
 from .premises import FakePremises
+from .prices import FakePrices
 from .uploads import FakeUploads
 from .workspaces import FakeWorkspaces
 
@@ -23,6 +24,7 @@ class FakeCloud:
         self.compute = FakeCompute(slots=slots, clock=clock)
         self.workspaces = FakeWorkspaces(self.objects)
         self.premises = FakePremises()
+        self.prices = FakePrices()
 
     @property
     def ports(self) -> Cloud:
@@ -32,5 +34,6 @@ class FakeCloud:
             compute=self.compute,
             workspaces=self.workspaces,
             premises=self.premises,
+            prices=self.prices,
             internal_endpoint="http://store.invalid",
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from supervisor.cloud.ports import BlenderFound, Check
+from supervisor.cloud.ports import BlenderFound, Check, Holding, JobNeeds
 
 from .trouble import Trouble
 
@@ -17,6 +17,9 @@ class FakePremises(Trouble):
         self.blenders_found: list[BlenderFound] = [BlenderFound(version="4.5.15", where="blender")]
         self.free: int | None = 100 << 30
         self.checks_made: list[Check] = [Check(name="store", is_ok=True, text="answers")]
+        self.job_checks_made: list[Check] = []
+        self.asked_for: list[JobNeeds] = []
+        self.held: list[Holding] = []
         self.strays: dict[str, str] = {}  #: id -> job that owns it
 
     def blenders(self) -> Sequence[BlenderFound]:
@@ -30,6 +33,15 @@ class FakePremises(Trouble):
     def checks(self) -> Sequence[Check]:
         self._meet_trouble("checks")
         return list(self.checks_made)
+
+    def job_checks(self, needs: JobNeeds) -> Sequence[Check]:
+        self._meet_trouble("job_checks")
+        self.asked_for.append(needs)
+        return list(self.job_checks_made)
+
+    def holdings(self) -> Sequence[Holding]:
+        self._meet_trouble("holdings")
+        return list(self.held)
 
     def orphans(self, known_jobs: frozenset[str]) -> Mapping[str, str]:
         self._meet_trouble("orphans")

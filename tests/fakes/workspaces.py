@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from supervisor.cloud.ports import StagedFile, WorkspaceState
+from supervisor.domain.workspace import WorkspaceMode
 
 from .objects import FakeObjectStore
 from .trouble import Trouble
@@ -23,9 +24,11 @@ class FakeWorkspaces(Trouble):
         self._staging: dict[str, tuple[StagedFile, ...]] = {}
         self._freezing: dict[str, str] = {}
         self.released: list[str] = []
+        self.modes: dict[str, WorkspaceMode | None] = {}
 
-    def stage(self, job: str, files: Sequence[StagedFile], *, request_id: str) -> None:
+    def stage(self, job: str, files: Sequence[StagedFile], *, request_id: str, mode: WorkspaceMode | None = None) -> None:
         self._meet_trouble("stage")
+        self.modes[job] = mode
         state = self._states.get(job)
         if state and state.is_staged:
             return

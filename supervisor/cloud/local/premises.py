@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
-from supervisor.cloud.ports import BlenderFound, Check, Compute, ObjectStore, Workspaces
+from supervisor.cloud.ports import BlenderFound, Check, Compute, Holding, JobNeeds, ObjectStore, Workspaces
 from supervisor.cloud.s3_uploads import S3Uploads
 from supervisor.domain.instance import InstanceStatus
 
@@ -63,6 +63,13 @@ class LocalPremises:
 
     def checks(self) -> Sequence[Check]:
         return [self._check_folder(), self._check_store(), self._check_room(), self._check_memory(), *self._check_blender()]
+
+    def job_checks(self, needs: JobNeeds) -> Sequence[Check]:
+        # What a job needs of this machine (a Blender that can open it, room) is checked without asking anybody.
+        return ()
+
+    def holdings(self) -> Sequence[Holding]:
+        return ()
 
     def _check_folder(self) -> Check:
         is_ok = os.access(self._data, os.R_OK | os.W_OK | os.X_OK)

@@ -16,6 +16,7 @@ from pathlib import Path
 import structlog
 
 from supervisor.cloud.ports import Full, ObjectStore, Refused, StagedFile, WorkspaceState
+from supervisor.domain.workspace import WorkspaceMode
 
 from .disk import write_private
 from .staging import Staging
@@ -55,7 +56,7 @@ class LocalWorkspaces:
         for rest in self._root.glob(f"{_DELETED_PREFIX}*"):
             shutil.rmtree(rest, ignore_errors=True)
 
-    def stage(self, job: str, files: Sequence[StagedFile], *, request_id: str) -> None:
+    def stage(self, job: str, files: Sequence[StagedFile], *, request_id: str, mode: WorkspaceMode | None = None) -> None:
         folder = _folder_of(self._root, job)
         with self._lock:
             running = self._stagings.get(job)
