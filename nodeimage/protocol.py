@@ -30,15 +30,6 @@ def frame_name(frame: int) -> str:
     return f"{frame:08d}"
 
 
-def node_of_instance(instance: str) -> str:
-    """Name the node of a rented instance: `i-0abc` runs `node_0abc`. Instances launched together share their user data."""
-    return f"node_{instance.removeprefix('i-')}"
-
-
-def agent_key(version: str) -> str:
-    return f"{AGENT_PREFIX}{version}.pyz"
-
-
 def project_key(job: str, path: str) -> str:
     return f"projects/{job}/{path}"
 
@@ -151,7 +142,7 @@ class NodeState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Message:
+class Message:
     """JSON with a version. Unknown keys are ignored, so that a newer writer may add some without raising VERSION."""
 
     version: int = VERSION
@@ -177,10 +168,11 @@ class _Message:
 
     @classmethod
     def _from_dict(cls, raw: Mapping[str, Any]) -> Self:
-        return cls(**_known(cls, raw))
+        return cls(**known_fields(cls, raw))
 
 
-def _known(cls: type, raw: Mapping[str, Any]) -> dict[str, Any]:
+def known_fields(cls: type, raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Those keys of a message that this side knows."""
     return {name: raw[name] for name in cls.__dataclass_fields__ if name in raw}  # type: ignore[attr-defined]
 
 
@@ -220,7 +212,7 @@ class Requeued:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order(_Message):
+class Order(Message):
     """The farm's standing order to the nodes of one job: `received/<job>/order.json`. Only the supervisor writes it."""
 
     job: str
@@ -233,8 +225,8 @@ class Order(_Message):
 
     @classmethod
     def _from_dict(cls, raw: Mapping[str, Any]) -> Self:
-        values = _known(cls, raw)
-        settings = _known(RenderSettings, values["settings"])
+        values = known_fields(cls, raw)
+        settings = known_fields(RenderSettings, values["settings"])
         settings["view_layers"] = tuple(settings.get("view_layers", ()))
         values["settings"] = RenderSettings(**settings)
         values["action"] = Action(values["action"])
@@ -242,7 +234,7 @@ class Order(_Message):
             Task(node=task["node"], frames=tuple((first, last, step) for first, last, step in task["frames"])) for task in values["tasks"]
         )
         values["requeued"] = {
-            int(frame): Requeued(**{**_known(Requeued, entry), "avoid": tuple(entry.get("avoid", ()))})
+            int(frame): Requeued(**{**known_fields(Requeued, entry), "avoid": tuple(entry.get("avoid", ()))})
             for frame, entry in values.get("requeued", {}).items()
         }
         return cls(**values)
@@ -270,7 +262,7 @@ def frames_in(runs: Iterable[tuple[int, int, int]]) -> list[int]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Claim(_Message):
+class Claim(Message):
     """A node's word that it renders a frame: put with `If-None-Match: *`, so exactly one node wins.
 
     A reply lost on the way makes the retry see 412 for one's own claim: read it back and compare the nonce.
@@ -301,7 +293,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JournalEntry(_Message):
+class JournalEntry(Message):
     """What happened to a frame on a node, or (`opened`) what Blender found in the file. Written last, never changed."""
 
     outcome: Outcome
@@ -324,16 +316,16 @@ class JournalEntry(_Message):
 
     @classmethod
     def _from_dict(cls, raw: Mapping[str, Any]) -> Self:
-        values = _known(cls, raw)
+        values = known_fields(cls, raw)
         values["outcome"] = Outcome(values["outcome"])
         values["failure"] = Failure(values["failure"]) if values.get("failure") else None
-        values["outputs"] = tuple(Output(**_known(Output, entry)) for entry in values.get("outputs", ()))
-        values["findings"] = tuple(Finding(**_known(Finding, entry)) for entry in values.get("findings", ()))
+        values["outputs"] = tuple(Output(**known_fields(Output, entry)) for entry in values.get("outputs", ()))
+        values["findings"] = tuple(Finding(**known_fields(Finding, entry)) for entry in values.get("findings", ()))
         return cls(**values)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Heartbeat(_Message):
+class Heartbeat(Message):
     """A node's status object, rewritten every `heartbeat_s` and at every change of state."""
 
     node: str
@@ -358,106 +350,10 @@ class Heartbeat(_Message):
 
     @classmethod
     def _from_dict(cls, raw: Mapping[str, Any]) -> Self:
-        values = _known(cls, raw)
+        values = known_fields(cls, raw)
         values["state"] = NodeState(values["state"])
         for name in ("uploading", "log_tail"):
             values[name] = tuple(values.get(name, ()))
-        return cls(**values)
-
-
-class Role(StrEnum):
-    """What a rented instance is for."""
-
-    RENDER = "render"  #: a node of one job
-    STAGE = "stage"  #: fills a job's volume, then ends
-    BUILD = "build"  #: builds an image, then ends
-    POOL = "pool"  #: a node of the shared pool, for whatever job waits
-
-
-class WorkspaceKind(StrEnum):
-    """How the job's files come to an instance."""
-
-    S3 = "s3"  #: it fetches them itself
-    VOLUME = "volume"  #: a volume made from the snapshot is attached to it
-    BLANK = "blank"  #: an empty volume is attached to it, to be filled
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LaunchData(_Message):
-    """What a rented instance is told at its launch, as its user data: names and ids, no secret, nothing of the instance's own."""
-
-    role: Role
-    farm: str
-    region: str
-    projects_bucket: str
-    received_bucket: str
-    agent: str  #: key of the agent in the projects bucket
-    agent_sha256: str
-    job: str = ""  #: empty in the shared pool, and for image builders
-    endpoint: str = ""  #: empty: Amazon S3
-    workspace: WorkspaceKind = WorkspaceKind.S3
-    blender: str = ""  #: series of the Blender to use, such as 4.5; empty: the newest on the image
-    heartbeat_s: float = 2.0
-    poll_s: float = 1.0
-    idle_s: float = 300.0
-    unreachable_s: float = 900.0
-    max_life_s: float = 86400.0
-
-    @classmethod
-    def _from_dict(cls, raw: Mapping[str, Any]) -> Self:
-        values = _known(cls, raw)
-        values["role"] = Role(values["role"])
-        values["workspace"] = WorkspaceKind(values.get("workspace", WorkspaceKind.S3))
-        return cls(**values)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileEntry:
-    """A file that belongs into a workspace."""
-
-    path: str  #: relative
-    key: str  #: in the projects bucket
-    bytes: int
-    checksum: str  #: `crc32:<8 hex digits>`; empty: only the size is verified
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileList(_Message):
-    """The files of a job: `received/<job>/files.json`."""
-
-    files: tuple[FileEntry, ...]
-
-    @classmethod
-    def _from_dict(cls, raw: Mapping[str, Any]) -> Self:
-        values = _known(cls, raw)
-        values["files"] = tuple(FileEntry(**_known(FileEntry, entry)) for entry in values["files"])
-        return cls(**values)
-
-
-class StagingState(StrEnum):
-    """How far the filling of a volume is."""
-
-    RUNNING = "running"  #: files are being fetched
-    DONE = "done"  #: every file is on the volume and verified, and the volume is unmounted
-    FAILED = "failed"  #: it will not come to an end; `message` says why
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StagingReport(_Message):
-    """How far the instance that fills a job's volume is: `received/<job>/staging.json`."""
-
-    state: StagingState
-    instance: str
-    content: str  #: hash of the file list that it works on
-    at_ms: int  #: UTC, the instance's clock
-    done_bytes: int = 0
-    total_bytes: int = 0
-    message: str = ""
-
-    @classmethod
-    def _from_dict(cls, raw: Mapping[str, Any]) -> Self:
-        values = _known(cls, raw)
-        values["state"] = StagingState(values["state"])
         return cls(**values)
 
 
