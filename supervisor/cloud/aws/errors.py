@@ -1,0 +1,96 @@
+"""What boto3 raises, as the ports' errors: sorted by what the caller does next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ParamValidationError, PartialCredentialsError
+from urllib3.exceptions import HTTPError
+
+from supervisor.cloud.ports import CloudError, NoCapacity, Refused, Throttled, Unreachable
+
+#: There is nothing of the kind to rent now. Quotas too: they are free again when other jobs end, and the doctor tells of those that are 0.
+NO_CAPACITY_CODES = frozenset(
+    {
+        "InsufficientInstanceCapacity",
+        "InsufficientHostCapacity",
+        "InsufficientReservedInstanceCapacity",
+        "InsufficientAddressCapacity",
+        "InsufficientFreeAddressesInSubnet",
+        "InsufficientVolumeCapacity",
+        "InstanceLimitExceeded",
+        "MaxSpotInstanceCountExceeded",
+        "SpotMaxPriceTooLow",
+        "UnfulfillableCapacity",
+        "VcpuLimitExceeded",
+        "VolumeLimitExceeded",
+        "SnapshotLimitExceeded",
+        "PendingSnapshotLimitExceeded",
+        "ConcurrentSnapshotLimitExceeded",
+    }
+)
+THROTTLED_CODES = frozenset(
+    {
+        "EC2ThrottledException",
+        "RequestLimitExceeded",
+        "SnapshotCreationPerVolumeRateExceeded",
+        "SlowDown",
+        "Throttling",
+        "ThrottlingException",
+        "ThrottledException",
+        "TooManyRequestsException",
+    }
+)
+UNREACHABLE_CODES = frozenset(
+    {"InternalError", "InternalFailure", "InternalServerError", "ServiceUnavailable", "Unavailable", "RequestTimeout"}
+)
+
+
+def error_code(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def is_absent(error: ClientError) -> bool:
+    """Say whether the answer is that there is no such thing (any more, or not to be seen yet)."""
+    code = error_code(error)
+    absent = {"NoSuchEntity", "NoSuchEntityException", "404", "NoSuchBucket", "NoSuchKey", "InvalidLaunchTemplateId.NotFound"}
+    return code in absent or code.endswith((".NotFound", ".NotFoundException", "NotFoundException"))
+
+
+@contextmanager
+def aws_errors(what: str) -> Iterator[None]:
+    """Turn what boto3 raises into a CloudError whose message begins with `what` was attempted, such as `launch 2 instances for job_1`.
+
+    Errors:  NoCapacity, Throttled, Unreachable, Refused - as `cloud.ports` sorts them
+    """
+    try:
+        yield
+    except ClientError as error:
+        raise sorted_error(what, error) from error
+    except (ParamValidationError, NoCredentialsError, PartialCredentialsError) as error:
+        raise Refused(f"can't {what}: {error}") from error
+    except (BotoCoreError, HTTPError, ConnectionError, TimeoutError) as error:
+        raise Unreachable(f"can't {what}: {error}") from error
+
+
+def sorted_error(what: str, error: ClientError) -> CloudError:
+    """Sort an answer of AWS. Source: EC2 API reference, error codes, as of 2026-01"""
+    message = error.response.get("Error", {}).get("Message", "") or "AWS refused"
+    return error_of(error_code(error), f"can't {what}: {message}", status=_status(error))
+
+
+def error_of(code: str, text: str, *, status: int = 400) -> CloudError:
+    """Sort an error by its code: of an answer, or of a part of one (a fleet tells its errors one by one)."""
+    said = f"{text} ({code})"
+    if code in NO_CAPACITY_CODES:
+        return NoCapacity(said)
+    if code in THROTTLED_CODES or status == 429:
+        return Throttled(said)
+    if code in UNREACHABLE_CODES or status >= 500:
+        return Unreachable(said)
+    return Refused(said)
+
+
+def _status(error: ClientError) -> int:
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
