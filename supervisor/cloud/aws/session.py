@@ -56,6 +56,7 @@ class AwsSession:
         *,
         region: str,
         profile: str = "",
+        keys: Keys | None = None,
         keys_file: Path | None = None,
         s3_endpoint: str = "",
         s3_region: str = "",
@@ -68,6 +69,7 @@ class AwsSession:
         self.region = region
         self.s3_endpoint = s3_endpoint
         self._profile = profile
+        self._keys = keys
         self._keys_file = keys_file
         self._s3_region = s3_region
         self._on_session = on_session
@@ -123,6 +125,10 @@ class AwsSession:
             self._look_again_at = 0.0
             self._clients.clear()
 
+    def trying(self, keys: Keys) -> AwsSession:
+        """A session that signs in with these keys, to see whether they work before they are kept."""
+        return AwsSession(region=self.region, keys=keys, on_session=self._on_session)
+
     def has_typed_keys(self) -> bool:
         return self._keys_file is not None and self._keys_file.exists()
 
@@ -155,7 +161,7 @@ class AwsSession:
             except ProfileNotFound as error:
                 text = f"can't sign in to AWS: there is no profile “{self._profile}” ([aws] profile) in the AWS configuration files"
                 raise Refused(text) from error
-        keys = self._typed_keys()
+        keys = self._keys or self._typed_keys()
         if keys:
             return boto3.session.Session(aws_access_key_id=keys.access_key, aws_secret_access_key=keys.secret_key, region_name=self.region)
         return boto3.session.Session(region_name=self.region)
