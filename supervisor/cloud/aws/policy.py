@@ -121,20 +121,17 @@ class Place:
 
     identity: Identity
     region: str
-    account: str = "*"  #: the account's number; *: whichever the policy is attached in
 
     @property
     def partition(self) -> str:
         return partition_of(self.region)
 
     def ec2(self, *kinds: str) -> tuple[str, ...]:
-        """Resource names of EC2 things. Images and snapshots have no account in theirs."""
-        return tuple(
-            f"arn:{self.partition}:ec2:{self.region}:{'' if kind in {'image', 'snapshot'} else self.account}:{kind}/*" for kind in kinds
-        )
+        """Resource names of EC2 things, of whichever account the policy is attached in. Those of images and snapshots have none."""
+        return tuple(f"arn:{self.partition}:ec2:{self.region}:{'' if kind in {'image', 'snapshot'} else '*'}:{kind}/*" for kind in kinds)
 
     def iam(self, path: str) -> str:
-        return f"arn:{self.partition}:iam::{self.account}:{path}"
+        return f"arn:{self.partition}:iam::*:{path}"
 
     @property
     def role(self) -> str:
