@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from botocore.exceptions import ClientError
 
 from supervisor.domain.instance import Market
 
 from .errors import aws_errors, is_absent
+from .instance_types import InstanceType, InstanceTypes
 from .session import AwsSession
 
 #: Family -> code of its quota, on demand and spot, with what AWS calls the family. Source: EC2 user guide, quotas of on-demand and of spot
@@ -74,67 +75,41 @@ def quota_vcpus(session: AwsSession, quota: Quota) -> int:
     return int(found["Quota"]["Value"])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TypeFacts:
-    """What matters of an instance type."""
+def vcpus_in_use(session: AwsSession, types: InstanceTypes) -> Mapping[str, int]:
+    """vCPUs of everything that runs in the account and region at present, the farm's or not.
 
-    name: str
-    vcpus: int
-    architectures: tuple[str, ...]  #: x86_64, arm64
-    has_gpu: bool
-
-
-def type_facts(session: AwsSession, names: Iterable[str]) -> Mapping[str, TypeFacts]:
-    """What is known of the types, those that the region has. Errors: CloudError"""
-    wanted = sorted(set(names))
-    if not wanted:
-        return {}
-    ec2 = session.client("ec2")
-    with aws_errors(f"look at the instance types {', '.join(wanted)}"):
-        # as a filter: asked for by name, one that does not exist would hide all the others
-        pages = ec2.get_paginator("describe_instance_types").paginate(Filters=[{"Name": "instance-type", "Values": wanted}])
-        return {each["InstanceType"]: _facts(each) for page in pages for each in page["InstanceTypes"]}
-
-
-def _facts(described: Mapping[str, Any]) -> TypeFacts:
-    return TypeFacts(
-        name=described["InstanceType"],
-        vcpus=int(described["VCpuInfo"]["DefaultVCpus"]),
-        architectures=tuple(described["ProcessorInfo"]["SupportedArchitectures"]),
-        has_gpu=bool(described.get("GpuInfo", {}).get("Gpus")),
-    )
-
-
-def vcpus_in_use(session: AwsSession) -> Mapping[str, int]:
-    """vCPUs of everything that runs in the account and region at present, the farm's or not: quota's code -> how many. Errors: CloudError"""
-    counted: dict[tuple[str, Market], int] = {}
-    with aws_errors("see what runs in the account"):
-        pages = (
-            session.client("ec2")
-            .get_paginator("describe_instances")
-            .paginate(Filters=[{"Name": "instance-state-name", "Values": _COUNTED}])
-        )
-        for page in pages:
-            for one in (one for group in page["Reservations"] for one in group["Instances"]):
-                market = Market.SPOT if one.get("InstanceLifecycle") == "spot" else Market.ON_DEMAND
-                key = (one["InstanceType"], market)
-                counted[key] = counted.get(key, 0) + 1
-    facts = type_facts(session, {name for name, _ in counted})
+    Returns: quota's code -> how many
+    Errors:  CloudError
+    """
+    counted = _running(session)
+    facts = {each.name: each for each in types.find(sorted({name for name, _ in counted}))} if counted else {}
     used: dict[str, int] = {}
     for (name, market), count in counted.items():
         quota = quota_of(name, market)
-        if quota and name in facts:
+        if quota:
             used[quota.code] = used.get(quota.code, 0) + count * facts[name].vcpus
     return used
 
 
-def quotas_of(types: Sequence[str], market: Market) -> Mapping[Quota, tuple[str, ...]]:
+def _running(session: AwsSession) -> Mapping[tuple[str, Market], int]:
+    """How many instances run, by type and market."""
+    counted: Counter[tuple[str, Market]] = Counter()
+    filters = [{"Name": "instance-state-name", "Values": _COUNTED}]
+    with aws_errors("see what runs in the account"):
+        for page in session.client("ec2").get_paginator("describe_instances").paginate(Filters=filters):
+            for one in (one for group in page["Reservations"] for one in group["Instances"]):
+                market = Market.SPOT if one.get("InstanceLifecycle") == "spot" else Market.ON_DEMAND
+                counted[one["InstanceType"], market] += 1
+    return counted
+
+
+def quotas_of(types: Sequence[InstanceType], market: Market) -> Mapping[Quota, tuple[InstanceType, ...]]:
     """The quotas that types count against, each with its types."""
-    found: dict[Quota, tuple[str, ...]] = {}
-    for name in types:
-        quota = quota_of(name, market)
+    found: dict[Quota, tuple[InstanceType, ...]] = {}
+    for each in types:
+        quota = quota_of(each.name, market)
         if quota:
-            found[quota] = (*found.get(quota, ()), name)
+            found[quota] = (*found.get(quota, ()), each)
     return found
 
 
