@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 
-from supervisor.cloud.aws.identity import FARM_TAG, Identity, tags_of
+from supervisor.cloud.aws.identity import FARM_TAG, IMAGE_TAG, Identity, tag_list, tags_of
 from supervisor.cloud.aws.policy import Place, node_policy
 from supervisor.cloud.aws.session import AwsSession
 from supervisor.cloud.aws.setup import AwsSetup, Wishes
 from supervisor.cloud.aws.teardown import tear_down
+from supervisor.cloud.aws.template import base_data
 from supervisor.cloud.ports import Refused, RemovalState, SetupStep, StepState
 
 from .faults import Crash, Fault, Way, at, breakable
@@ -23,13 +25,9 @@ from .policy_check import Asked, check_nothing_more_is_asked
 WISHES = Wishes(public_url="https://farm.example/kiln/", stale_days=6.5, expire_frames_days=30, subnets=())
 
 
-def a_template(group: str) -> dict[str, Any]:
-    return {"SecurityGroupIds": [group], "MetadataOptions": {"HttpTokens": "required"}}
-
-
 @pytest.fixture
 def setup(aws_session: AwsSession, identity: Identity) -> AwsSetup:
-    return AwsSetup(aws_session, identity, WISHES, template_data=a_template)
+    return AwsSetup(aws_session, identity, WISHES, template_data=partial(base_data, identity))
 
 
 def states(steps: Any) -> set[StepState]:
@@ -91,7 +89,7 @@ def test_without_a_public_address_the_page_that_asks_may_upload_and_those_before
     aws_session: AwsSession, identity: Identity, moto: Moto
 ) -> None:
     wishes = Wishes(public_url="", stale_days=7, expire_frames_days=0, subnets=())
-    setup = AwsSetup(aws_session, identity, wishes, template_data=a_template)
+    setup = AwsSetup(aws_session, identity, wishes, template_data=partial(base_data, identity))
     list(setup.apply(origin="http://farm:8000"))
     assert states(setup.plan(origin="http://10.0.0.5:8000")) == {StepState.DIFFERS, StepState.READY}
     list(setup.apply(origin="http://10.0.0.5:8000"))
@@ -194,7 +192,7 @@ def test_subnets_of_several_networks_are_refused(aws_session: AwsSession, identi
     other = ec2.create_subnet(VpcId=vpc, CidrBlock="10.9.1.0/24")["Subnet"]["SubnetId"]
     default = next(each["SubnetId"] for each in ec2.describe_subnets()["Subnets"] if each["SubnetId"] != other)
     wishes = Wishes(public_url="", stale_days=7, expire_frames_days=0, subnets=(other, default))
-    setup = AwsSetup(aws_session, identity, wishes, template_data=a_template)
+    setup = AwsSetup(aws_session, identity, wishes, template_data=partial(base_data, identity))
     assert "several networks" in done(setup)[-1].text
 
 
@@ -204,7 +202,7 @@ def test_after_a_crash_at_any_change_setting_up_again_ends_right(
 ) -> None:
     # one bucket for both: the second is made as the first
     one = replace(identity, received_bucket=identity.projects_bucket)
-    setup = AwsSetup(aws_session, one, WISHES, template_data=a_template)
+    setup = AwsSetup(aws_session, one, WISHES, template_data=partial(base_data, identity))
     with breakable(Way()) as way:
         done(setup)
         # what only reads leaves things as the change before it did
@@ -278,6 +276,6 @@ def test_snapshots_of_the_farms_images_do_not_keep_it_from_being_taken_down(setu
     ec2 = moto.client("ec2")
     [image] = ec2.describe_images(Owners=["self"])["Images"]
     snapshot = image["BlockDeviceMappings"][0]["Ebs"]["SnapshotId"]
-    ec2.create_tags(Resources=[image["ImageId"], snapshot], Tags=[{"Key": FARM_TAG, "Value": identity.farm}])
+    ec2.create_tags(Resources=[image["ImageId"], snapshot], Tags=tag_list({FARM_TAG: identity.farm, IMAGE_TAG: "0123456789ab"}))
     told = list(tear(setup))
     assert f"image {image['ImageId']}" in {each.name for each in told if each.state is RemovalState.STAYS}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from fnmatch import fnmatchcase
 
 import botocore.session
 import pytest
@@ -29,10 +30,25 @@ def test_the_policy_grants_exactly_what_the_operations_need() -> None:
     assert granted == {action for actions in OPERATIONS.values() for action in actions}
 
 
-def test_a_managed_policy_may_be_as_long() -> None:
-    long_name = Identity(farm="a" * 32, projects_bucket="b" * 63, received_bucket="c" * 63)
-    place = Place(identity=long_name, region="ap-southeast-2")
+def test_one_managed_policy_holds_all_of_it() -> None:
+    place = Place(identity=IDENTITY, region="ap-southeast-2")
     assert len(json.dumps(farm_policy(place), separators=(",", ":"))) <= MOST_CHARACTERS
+
+
+@pytest.mark.parametrize("part", list(Part))
+def test_each_part_fits_a_managed_policy_whatever_the_names_are(part: Part) -> None:
+    long_names = Identity(farm="a" * 32, projects_bucket="b" * 63, received_bucket="c" * 63)
+    policy = farm_policy(Place(identity=long_names, region="ap-southeast-2"), parts=[part])
+    assert len(json.dumps(policy, separators=(",", ":"))) <= MOST_CHARACTERS
+
+
+def test_statements_that_are_merged_allow_what_they_allowed_apart() -> None:
+    merged = farm_policy(PLACE)["Statement"]
+    for statement in statements(PLACE):
+        [held] = [each for each in merged if each["Sid"] in {statement.sid, statement.kin}]
+        assert set(statement.actions) <= set(held["Action"])
+        assert all(any(fnmatchcase(name, pattern) for pattern in held["Resource"]) for name in statement.resources)
+        assert held.get("Condition", {}) == {test: dict(keys) for test, keys in statement.conditions.items()}
 
 
 def test_no_statement_names_every_resource_but_where_aws_knows_no_other() -> None:
