@@ -39,7 +39,7 @@ _CHANGES = {
 }
 #: Operation of EC2 -> what it makes, which must bear the farm's tag from the start.
 _MAKES = {
-    "CreateFleet": ("fleet", "instance"),
+    "CreateFleet": ("fleet", "instance", "volume"),
     "CreateImage": ("image", "snapshot"),
     "CreateLaunchTemplate": ("launch-template",),
     "CreateSecurityGroup": ("security-group",),
@@ -55,6 +55,7 @@ class Request:
     operation: str  #: service:Operation
     params: Mapping[str, Any]
     changes: tuple[tuple[str, str, Mapping[str, str]], ...] = ()  #: what it names and changes: kind, id, tags
+    template: Mapping[str, Any] = field(default_factory=dict)  #: data of the launch template that it launches by
 
 
 @dataclass
@@ -70,7 +71,18 @@ class Asked:
 
     def _note(self, params: Mapping[str, Any], model: Any, **_: Any) -> None:
         operation = f"{model.service_model.service_id.hyphenize()}:{model.name}"
-        self.requests.append(Request(operation=operation, params=dict(params), changes=tuple(self._changed(operation, params))))
+        changes = tuple(self._changed(operation, params))
+        self.requests.append(Request(operation=operation, params=dict(params), changes=changes, template=self._template(params)))
+
+    def _template(self, params: Mapping[str, Any]) -> Mapping[str, Any]:
+        configs = params.get("LaunchTemplateConfigs", ())
+        named = configs[0]["LaunchTemplateSpecification"] if configs else params.get("LaunchTemplate")
+        if not named:
+            return {}
+        which = {key: value for key, value in named.items() if key != "Version"}
+        shown = self.moto.client("ec2").describe_launch_template_versions(**which, Versions=[named.get("Version", "$Default")])
+        data: Mapping[str, Any] = shown["LaunchTemplateVersions"][0]["LaunchTemplateData"]
+        return data
 
     def _changed(self, operation: str, params: Mapping[str, Any]) -> Iterable[tuple[str, str, Mapping[str, str]]]:
         service, _, name = operation.partition(":")
@@ -120,7 +132,7 @@ def faults(request: Request, granted: Iterable[Statement], identity: Identity) -
     name = request.operation.partition(":")[2]
     if request.operation.startswith("ec2:"):
         for kind in _MAKES.get(name, ()):
-            if not _is_tagged(request.params, kind, identity):
+            if not _is_tagged(request, kind, identity):
                 found.append(f"{request.operation}: the {kind} is made without {FARM_TAG}")
         for kind, one, tags in request.changes:
             if tags.get(FARM_TAG) != identity.farm:
@@ -136,9 +148,8 @@ def _named(action: str, granted: Iterable[Statement]) -> bool:
     return any(action in statement.actions for statement in granted)
 
 
-def _is_tagged(params: Mapping[str, Any], kind: str, identity: Identity) -> bool:
-    in_template = params.get("LaunchTemplateData", {}) if kind in {"instance", "volume"} else {}
-    specifications = [*params.get("TagSpecifications", ()), *in_template.get("TagSpecifications", ())]
+def _is_tagged(request: Request, kind: str, identity: Identity) -> bool:
+    specifications = [*request.params.get("TagSpecifications", ()), *request.template.get("TagSpecifications", ())]
     return any(
         each["ResourceType"] == kind and {"Key": FARM_TAG, "Value": identity.farm} in [dict(tag) for tag in each["Tags"]]
         for each in specifications

@@ -1,4 +1,4 @@
-"""Versions of launch templates: moto describes fifteen at most, deletes none, checks no user data, and mixes the template's tags into them."""
+"""Versions of launch templates: moto describes fifteen at most, deletes none, checks no user data, mixes the template's own tags in."""
 
 from __future__ import annotations
 
