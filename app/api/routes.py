@@ -41,7 +41,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         method="DELETE",
         path="/jobs/{job}",
         name="delete_job",
-        summary="Delete a draft or ended job: its files, frames and zips",
+        summary="Delete a draft or ended job: its files, frames and downloads",
         view=jobs.delete_job,
         answer_media="",
         status=204,
@@ -225,7 +225,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         view=downloads.begin_download,
         answer=models.Download,
         status=202,
-        problems=(404, 409, 507, 503),
+        problems=(404, 409),
         changes_job=False,
     ),
     Endpoint(
