@@ -12,7 +12,7 @@ from supervisor.cloud.ports import CloudError
 from supervisor.domain.download import DownloadStatus
 from supervisor.domain.errors import Conflict, NotFound
 from supervisor.domain.ids import new_id
-from supervisor.domain.naming import Packed, zip_name
+from supervisor.domain.naming import zip_name
 from supervisor.domain.zip_plan import ZipIndex, ZipPlan
 from supervisor.farm import Farm
 from supervisor.lifecycle.sending import BadFrame, send_zip
@@ -57,9 +57,9 @@ def begin_download(farm: Farm, job: str) -> str:
     """
     summary = queries.job_summary(farm, job)
     with farm.db.read() as connection:
-        outputs = store.outputs_to_pack(connection, job)
-        same = _same(connection, job, outputs)
-    if not outputs:
+        count, total_bytes = store.size_to_pack(connection, job)
+        same = _same(connection, job, count)
+    if not count:
         raise Conflict("no frame of this job is received yet; there is nothing to download")
     if same:
         return same
@@ -69,14 +69,14 @@ def begin_download(farm: Farm, job: str) -> str:
         status=DownloadStatus.PACKING,
         reason="",
         name=zip_name(summary.name, frames=summary.frames.received, total=summary.frames.total),
-        frames=summary.frames.received,
+        frames=count,
         done_bytes=0,
-        total_bytes=sum(output.bytes for output in outputs),
+        total_bytes=total_bytes,
         created_at=farm.now(),
         ready_at=None,
     )
     with farm.db.write() as connection:
-        same = _same(connection, job, outputs)  # again: somebody may have been quicker
+        same = _same(connection, job, count)  # again: somebody may have been quicker
         if not same:
             store.add(connection, made)
     farm.wake()
@@ -155,9 +155,8 @@ def _rendered_anew(connection: Connection, found: Download, index: ZipIndex) -> 
     return next((entry.frame for entry in packed if (entry.output, entry.bytes, entry.crc32) not in anew[entry.frame]), None)
 
 
-def _same(connection: Connection, job: str, outputs: list[Packed]) -> str | None:
-    """The download of just these frames that is ready or being packed. Returns: None if there is none"""
-    count = len({output.frame for output in outputs})
+def _same(connection: Connection, job: str, count: int) -> str | None:
+    """The download of just the frames received now that is ready or being packed. Returns: None if there is none"""
     newest = store.newest_received_at(connection, job)
     for each in store.of_job(connection, job, DownloadStatus.PACKING, DownloadStatus.READY):
         if each.frames == count and (newest is None or newest <= each.created_at):

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, select, true, update
 
 from supervisor.domain.download import DownloadStatus
+from supervisor.domain.frame import FrameStatus
 from supervisor.domain.naming import Packed
 from supervisor.domain.zip_plan import ZipIndex
 
@@ -42,6 +43,14 @@ def outputs_to_pack(connection: Connection, job: str) -> list[Packed]:
         for number, outputs in received_outputs(connection, job)
         for output in outputs
     ]
+
+
+def size_to_pack(connection: Connection, job: str) -> tuple[int, int]:
+    """How many received frames have outputs, and the bytes of all of these: without reading each."""
+    output = func.json_each(frames.c.outputs).table_valued("value")
+    chosen = select(func.count(frames.c.number.distinct()), func.sum(func.json_extract(output.c.value, "$[1]"))).select_from(frames)
+    row = connection.execute(chosen.join(output, true()).where((frames.c.job_id == job) & (frames.c.status == FrameStatus.RECEIVED))).one()
+    return row[0], row[1] or 0
 
 
 def newest_received_at(connection: Connection, job: str) -> datetime | None:

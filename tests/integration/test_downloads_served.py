@@ -79,7 +79,7 @@ def studio(tmp_path: Path) -> Iterator[Studio]:
 def begun(download: models.Download, headers: dict[str, str] | None = None) -> urllib3.BaseHTTPResponse:
     """A transfer whose bytes are still to be read."""
     assert download.url is not None, download.reason
-    return urllib3.request("GET", download.url, headers=headers, preload_content=False, retries=False)
+    return urllib3.request("GET", download.url, headers=headers, preload_content=False, retries=False, timeout=120)
 
 
 def test_zip_is_fetched_in_two_goes_and_is_whole(studio: Studio) -> None:
