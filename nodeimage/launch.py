@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -83,6 +85,13 @@ class FileList(Message):
     """The files of a job: `received/<job>/files.json`."""
 
     files: tuple[FileEntry, ...]
+
+    @property
+    def content(self) -> str:
+        """Hash of what the files are, wherever they lie: 64 hex digits. The same files make the same one, in any order, for any job."""
+        # a file that nobody has read is itself alone
+        what = sorted([file.path, file.bytes, file.checksum or file.key] for file in self.files)
+        return hashlib.sha256(json.dumps(what, separators=(",", ":")).encode()).hexdigest()
 
     @classmethod
     def _from_dict(cls, raw: Mapping[str, Any]) -> Self:
