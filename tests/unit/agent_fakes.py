@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from nodeimage.agent.blender import Blender
-from nodeimage.agent.loop import Agent, Surroundings
+from nodeimage.agent.loop import Agent
 from nodeimage.agent.ports import Fetched, StoreError
+from nodeimage.agent.surroundings import Surroundings
 from nodeimage.protocol import (
     Action,
     Claim,
