@@ -381,6 +381,9 @@ class NodeConfig:
     blender: str = ""  #: command line of Blender (`blender`) or of a Python that has bpy, split as a shell splits words
     blender_kind: str = "blender"  #: `blender` or `bpy`
     threads: int = 0  #: CPU threads for Blender; 0: all
+    device: str = (
+        ""  #: `gpu`: what the CPU rendered is a failure; `cpu`: whatever the file asks for; empty: as the file asks, if it can be had
+    )
     heartbeat_s: float = 2.0
     poll_s: float = 1.0  #: how often an idle node looks at the order
     idle_s: float = 120.0  #: exits after so long with nothing to claim

@@ -25,6 +25,7 @@ class Ending:
 
     kind: EndKind
     reason: str  #: in a sentence without its full stop
+    attempts: int = 0  #: at frames, that ended in the agent's life
 
 
 class Stopped(BaseException):

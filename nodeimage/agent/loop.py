@@ -46,6 +46,7 @@ class Agent:
         self._home = Path(config.home)
         self._started_at = self._idle_since = time.monotonic()
         self._at_hand: tuple[Claim, float] | None = None  #: the frame that Blender renders, and since when
+        self._attempts = 0
         self._back_off_s = FIRST_BACK_OFF_S
         self._failed_opening: tuple[float, Result] | None = None  #: until when it is believed, and how it failed
         self._farm_says: Action | None = None  #: as the heart last read it
@@ -81,11 +82,12 @@ class Agent:
         self._outbox.start()
         self._heart.start()
         try:
-            return self._until_interrupted()
+            ending = self._until_interrupted()
         except Stopped as stopped:
+            ending = stopped.ending
             self._renderer.kill()
-            self._farewell.leave_at_once(stopped.ending.reason)
-            return stopped.ending
+            self._farewell.leave_at_once(ending.reason)
+        return replace(ending, attempts=self._attempts)
 
     def _until_interrupted(self) -> Ending:
         try:
@@ -101,6 +103,7 @@ class Agent:
             self._work()
         except CannotPrepare as error:
             self._tell_problem("workspace", str(error))
+            self._deliver_the_rest()
             # Not GONE: whoever launched this node is to know that it never came to work.
             self._farewell.leave(NodeState.STARTING)
             return Ending(kind=EndKind.UNFIT, reason=str(error))
@@ -325,6 +328,7 @@ class Agent:
         """Put the outcome of a claim into the outbox."""
         self._idle_since = time.monotonic()
         self._at_hand = None
+        self._attempts += 1
         if result.failure is None:
             self._interruption.rendered(result.render_s)
         entry = attempt_entry(claim, result, attempt=attempt, opened=self._renderer.opened, at_ms=self._around.now_ms())
