@@ -69,6 +69,7 @@ class Staging:
 
     def _run(self) -> Ending:
         self._report(StagingState.RUNNING)
+        self.look()
         files = self._files = read_file_list(self._instance.store, self._instance.launch.job, watcher=self, pause=self._pause)
         if not self._is_unmounted(files):
             self._fill(files)
