@@ -123,10 +123,10 @@ class Agent:
         self._renderer.kill()
         self._at_hand = None
         self._heart.tell(state=NodeState.DELIVERING, frame=None, phase="", sample=None)
-        is_given_back = False
-        while not (is_given_back and self._outbox.wait_until_empty(self._config.poll_s)) and self._interruption.left_s() > 0:
-            is_given_back = is_given_back or self._farewell.give_back_held(reason, logs=logs)
-            self._pause(0.0 if is_given_back else self._config.poll_s)
+        while not self._farewell.give_back_held(reason, logs=logs) and self._interruption.left_s() > 0:
+            self._pause(self._config.poll_s)
+        while not self._outbox.wait_until_empty(self._config.poll_s) and self._interruption.left_s() > 0:
+            self._look()
         self._farewell.give_up_deliveries(reason)
         self._heart.tell(state=NodeState.IDLE, phase=reason)
         while self._interruption.left_s() > -TAKEN_LATE_S:
