@@ -396,7 +396,7 @@ class Agent:
         if self._farm_says is Action.STOP:
             raise Stopped(EndKind.STOPPED, "the farm says stop")
         if time.monotonic() - self._started_at > self._config.max_life_s:
-            raise Stopped(EndKind.OLD, f"the node has lived for {self._config.max_life_s:.0f} s, as long as it may")
+            raise Stopped(EndKind.OLD, "the node has lived for as long as it may ([node] max_life_s)")
         if self._store.silent_s() > self._config.unreachable_s:
             raise Stopped(EndKind.UNREACHABLE, f"the store has not answered for {self._config.unreachable_s:.0f} s")
         if self._interruption.is_announced() and not self._is_leaving:
