@@ -100,6 +100,27 @@ class FileList(Message):
         return cls(**values)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolJob:
+    """A job that nodes of the shared pool may work on. They fetch its files themselves."""
+
+    job: str
+    blender: str = ""  #: series of the Blender to use, such as 4.5; empty: the newest on the image
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolOrder(Message):
+    """What the nodes of the shared pool work on: `received/pool.json`. Only the supervisor writes it."""
+
+    jobs: tuple[PoolJob, ...]  #: those to be taken first come first
+
+    @classmethod
+    def _from_dict(cls, raw: Mapping[str, Any]) -> Self:
+        values = known_fields(cls, raw)
+        values["jobs"] = tuple(PoolJob(**known_fields(PoolJob, entry)) for entry in values["jobs"])
+        return cls(**values)
+
+
 class StagingState(StrEnum):
     """How far the filling of a volume is."""
 

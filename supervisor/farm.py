@@ -31,13 +31,9 @@ class Farm:
     data: Path  #: the data folder
     db: Database
     cloud: Cloud
-    wake: Callable[[], None]  #: asks for a tick at once; returns at once
+    wake: Callable[[], None]  #: asks for a tick, and for what waits to be packed, at once; returns at once
     now: Callable[[], datetime] = utc_now
     standing: Standing = field(default_factory=Standing)
-
-    @property
-    def downloads_folder(self) -> Path:
-        return self.data / "downloads"
 
     @property
     def scratch_folder(self) -> Path:

@@ -108,7 +108,7 @@ class Launcher:
         data = self._site.render_data(
             image, job=spec.job, workspace=spec.workspace, workspace_bytes=spec.workspace_bytes, blender=spec.blender_version
         )
-        version = self._site.versions.ensure(data, job=spec.job, workspace=spec.workspace, token=f"{token}-version")
+        version = self._site.versions.ensure(data, job=spec.job, workspace=spec.workspace, token=token)
         asked = fleet_request(
             template=self._identity.name,
             version=version,

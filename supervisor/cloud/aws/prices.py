@@ -1,4 +1,4 @@
-"""What things cost on AWS, from memory: refreshed in the background, kept in the data folder; to begin with, the list that comes with Kiln."""
+"""What things cost on AWS, from memory: refreshed in the background, kept in the data folder; at first, what comes with Kiln."""
 
 from __future__ import annotations
 

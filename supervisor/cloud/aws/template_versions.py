@@ -45,15 +45,16 @@ class TemplateVersions:
     def ensure(self, data: Mapping[str, Any], *, job: str, workspace: str, token: str) -> str:
         """Make sure that there is a version with this data. Returns: its number
 
-        Shape:   data: as RunInstances takes it
+        Shape:   data: as RunInstances takes it; token: of the launch that it is made for
         Repeat:  safe: the version of a job is found again by its description, and its making bears the token
         Errors:  Refused - the farm is not set up; Throttled, Unreachable
         """
         whole = as_template(data)
-        description = f"{job} {workspace} {_hash(whole)}"
+        content = _hash(whole)
+        description = f"{job} {workspace} {content}"
         with self._lock, aws_errors(f"prepare the launch of {job}"):
             if description not in self._known:
-                number = self._find(description) or self._create(description, whole, token)
+                number = self._find(description) or self._create(description, whole, f"{token}-{content}")
                 self._known[description] = number
             return self._known[description]
 
