@@ -44,7 +44,7 @@ class Upkeep(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timer:
-    """An Upkeep of the farm's own."""
+    """Something done at intervals: what the farm does by itself, and what only the composition root knows of."""
 
     name: str
     every_s: float

@@ -17,13 +17,14 @@ from supervisor.cloud.aws.identity import Identity
 from supervisor.cloud.aws.launch_site import LaunchSite
 from supervisor.cloud.aws.session import AwsSession, Keys
 from supervisor.cloud.aws.setup import AwsSetup, Wishes
-from supervisor.cloud.aws.template import AgentRelease, base_data
+from supervisor.cloud.aws.template import base_data
 from supervisor.cloud.ports import Check, JobNeeds, Unreachable
 from supervisor.cloud.s3 import S3ObjectStore
 from supervisor.config import AwsConfig, LaunchConfig, NodeTimes, WorkspaceConfig
 from supervisor.domain.instance import Market
 from tests.fakes.prices import FakePrices
 
+from .farm import RELEASE
 from .faults import Fault, Way, breakable
 from .happenings import IMAGE
 from .moto_server import Moto
@@ -32,7 +33,6 @@ from .policy_check import Asked, check_nothing_more_is_asked
 #: What an account that has grown a little may run.
 PLENTY = {"L-1216C47A": 2048.0, "L-34B43A08": 2048.0, "L-DB2E81BA": 0.0, "L-3819A6DF": 0.0}
 NEEDS = JobNeeds(instances=4, market=Market.ON_DEMAND, max_price_usd_per_h=None, instance_types=(), bytes=1 << 20, blender_version=(4, 5))
-RELEASE = AgentRelease(key="agent/1-0123456789abcdef.pyz", sha256="ab" * 32)
 
 
 class Bench:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+
 from supervisor.cloud.ports import Refused, Removal, RemovalState
 
 from .errors import aws_errors
