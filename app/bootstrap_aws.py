@@ -92,7 +92,7 @@ def aws_cloud(config: Config, data: Path) -> tuple[Cloud, tuple[Timer, ...]]:
         internal_endpoint=config.store.endpoint,
         account=AwsAccount(parts.session, setup),
     )
-    return cloud, (Timer(name="prices", every_s=REFRESH_S, call=parts.prices.refresh),)
+    return cloud, (Timer(name="prices", every_s=REFRESH_S, call=partial(_refresh_prices, parts)),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +165,12 @@ def _premises(parts: _Parts, doctor: AwsDoctor, hands: StagingHands, workspaces:
             clock=_now,
         ),
     )
+
+
+def _refresh_prices(parts: _Parts) -> None:
+    """Errors: SignedOut - so that it is tried again soon: a failure of AWS is waited out for longer"""
+    parts.session.source()
+    parts.prices.refresh()
 
 
 def _now() -> datetime:
