@@ -16,7 +16,7 @@ import structlog
 from app.bootstrap import AlreadyServed, build_farm, hold_lock, is_served, keep_secrets, open_farm, prepare_folder
 from app.logs import set_up_logs
 from supervisor.cloud.ports import Unreachable
-from supervisor.config import BadConfig, Config, LogConfig, load_config
+from supervisor.config import Config, LogConfig, load_config
 from supervisor.store.migrate import NewerDatabase
 
 
@@ -53,11 +53,6 @@ def test_farm_can_be_opened_beside_no_server_and_starts_nothing(tmp_path: Path) 
     assert not (tmp_path / "data" / "objects").exists()
     farm.wake()  # nobody listens
     farm.db.close()
-
-
-def test_provider_that_this_version_lacks_is_named(tmp_path: Path) -> None:
-    with pytest.raises(BadConfig, match="aws"):
-        open_farm(load_config(env={"KILN_CLOUD__PROVIDER": "aws"}), tmp_path, serves=True)
 
 
 def test_store_of_ones_own_takes_the_place_of_the_farms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
