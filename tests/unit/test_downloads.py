@@ -414,7 +414,7 @@ def test_zip_is_deleted_after_its_days_and_says_that_it_can_be_packed_anew(bench
 
 def test_zip_is_not_given_before_it_is_ready(bench: FakeFarm) -> None:
     download = commands.begin_download(bench.farm, a_job(bench))
-    with pytest.raises(NotFound, match="packing"):
+    with pytest.raises(NotFound, match="being packed"):
         commands.open_download(bench.farm, download)
     with pytest.raises(NotFound):
         commands.open_download(bench.farm, "download_gone")
