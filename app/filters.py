@@ -11,7 +11,7 @@ from nodeimage.protocol import runs_of
 from supervisor.domain.download import DownloadStatus
 from supervisor.domain.file import FileStatus
 from supervisor.domain.frame import FrameStatus
-from supervisor.domain.instance import InstanceStatus
+from supervisor.domain.instance import InstanceStatus, Market
 from supervisor.domain.job import JobStatus
 
 _UNITS = ("B", "KB", "MB", "GB", "TB", "PB")
@@ -67,6 +67,7 @@ INSTANCE_TONES = {
     InstanceStatus.TERMINATING: "busy",
     InstanceStatus.TERMINATED: "off",
 }
+MARKET_WORDS = {Market.ON_DEMAND: "on demand", Market.SPOT: "spot"}
 FILE_WORDS = {
     FileStatus.UPLOADING: "upload unfinished",
     FileStatus.CHECKING: "checking",
@@ -157,6 +158,11 @@ def moment(then: datetime) -> str:
     return then.astimezone(UTC).strftime("%-d %b %Y, %H:%M:%S UTC")
 
 
+def hour(then: datetime) -> str:
+    """The time of a day that is today's, in UTC; pages' script writes it in the reader's own time zone where it runs."""
+    return then.astimezone(UTC).strftime("%H:%M UTC")
+
+
 def iso(then: datetime) -> str:
     """For a `<time datetime>`."""
     return then.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
@@ -212,6 +218,7 @@ def init_filters(app: Flask) -> None:
         duration=duration,
         rough=rough,
         ago=ago,
+        hour=hour,
         moment=moment,
         iso=iso,
         count=count,
@@ -230,6 +237,7 @@ def init_filters(app: Flask) -> None:
         FRAME_WORDS=FRAME_WORDS,
         INSTANCE_WORDS=INSTANCE_WORDS,
         INSTANCE_TONES=INSTANCE_TONES,
+        MARKET_WORDS=MARKET_WORDS,
         FILE_WORDS=FILE_WORDS,
         DOWNLOAD_WORDS=DOWNLOAD_WORDS,
     )

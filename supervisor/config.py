@@ -57,6 +57,7 @@ class AwsConfig(_Section):
     instance_types: str = "c7i.4xlarge, c7a.4xlarge, c6i.4xlarge, m7i.4xlarge"
     subnets: str = ""
     root_volume_gib: int = Field(default=30, ge=8)
+    tick_s: float = Field(default=2.0, gt=0)
     describe_s: float = Field(default=2.0, ge=0)
     expire_frames_days: int = Field(default=0, ge=0)
 
@@ -167,6 +168,11 @@ class Config(_Section):
     uploads: UploadsConfig = UploadsConfig()
     inspection: InspectionConfig = InspectionConfig()
     downloads: DownloadsConfig = DownloadsConfig()
+
+    @property
+    def tick_s(self) -> float:
+        """Seconds between the supervisor's ticks: on AWS each one costs requests."""
+        return self.aws.tick_s if self.cloud.provider == "aws" else self.supervisor.tick_s
 
 
 def load_config(path: Path | None = None, env: Mapping[str, str] = os.environ) -> Config:

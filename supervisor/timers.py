@@ -18,7 +18,7 @@ from .lifecycle.inbox import take_in_inbox
 from .lifecycle.intake import check_pending, sweep_uploads
 from .lifecycle.pack import Packer, retain_downloads
 from .lifecycle.reconcile import Supervisor
-from .lifecycle.sweep import sweep
+from .lifecycle.sweep import delete_old_heartbeats, sweep
 
 log = structlog.get_logger(__name__)
 
@@ -75,6 +75,7 @@ class Timers:
         farm, go_on = self._farm, self._goes_on
         return [
             Timer(name="sweep", every_s=60, call=self._sweep),
+            Timer(name="old heartbeats", every_s=600, call=lambda: delete_old_heartbeats(farm)),
             Timer(name="deletions", every_s=5, call=lambda: delete_leftovers(farm, go_on=go_on)),
             Timer(name="file checks", every_s=1, call=lambda: check_pending(farm, go_on=go_on)),
             Timer(name="inbox", every_s=10, call=lambda: take_in_inbox(farm, go_on=go_on)),
@@ -121,7 +122,7 @@ class Timers:
             return self._supervisor.tick()
         except Exception:
             log.exception("tick failed")
-            return self._farm.config.supervisor.tick_s
+            return self._farm.config.tick_s
 
 
 def _guarded(timer: Upkeep) -> Callable[[], None]:

@@ -140,6 +140,7 @@ def instance_answer(instance: InstanceView) -> models.Instance:
         price_usd_per_h=float(instance.price_usd_per_h),
         launched_at=instance.launched_at,
         ended_at=instance.ended_at,
+        taken_back_at=instance.taken_back_at,
         doing=instance.doing,
         frame=instance.frame,
         progress_pct=instance.progress_pct,

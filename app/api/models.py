@@ -253,6 +253,7 @@ class Instance(Answer):
     price_usd_per_h: float
     launched_at: datetime
     ended_at: datetime | None
+    taken_back_at: datetime | None = Field(description="When the cloud took it back, or will by its notice.")
     doing: str
     frame: int | None
     progress_pct: float | None

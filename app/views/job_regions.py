@@ -12,10 +12,12 @@ from app.views.regions import POLLS, Region, region, trigger_of
 from supervisor import queries
 from supervisor.commands import downloads
 from supervisor.domain.download import DownloadStatus
+from supervisor.domain.instance import InstanceStatus
 from supervisor.domain.job import ACTIVE, ENDED
 from supervisor.queries import DownloadView, InstanceView, JobDetail, JobSummary
 
 JOBS_ON_A_PAGE = 50
+_AT_WORK = frozenset({InstanceStatus.PENDING, InstanceStatus.RUNNING})
 
 
 def list_region(after: str | None) -> Region:
@@ -70,6 +72,7 @@ def instances_region(job: str) -> Region:
         shows=(summary.status, [_instance_seen(each) for each in instances]),
         job=summary,
         running=running,
+        at_work=sum(1 for each in running if each.status in _AT_WORK and each.taken_back_at is None),
         ended=[each for each in instances if each.ended_at is not None],
         trigger=trigger_of(summary.status),
         now=datetime.now(UTC),
@@ -79,7 +82,8 @@ def instances_region(job: str) -> Region:
 def _instance_seen(each: InstanceView) -> tuple[object, ...]:
     """All of an instance but the time of its last heartbeat, which changes when nothing else does."""
     elapsed = None if each.elapsed_s is None else round(each.elapsed_s)
-    return (each.id, each.status, each.note, each.doing, each.progress_pct, elapsed, each.finished, each.log_tail, each.problem)
+    said = (each.note, each.doing, each.taken_back_at, each.log_tail, each.problem)
+    return (each.id, each.status, each.price_usd_per_h, each.progress_pct, elapsed, each.finished, said)
 
 
 def problems_region(job: str, detail: JobDetail | None = None) -> Region:

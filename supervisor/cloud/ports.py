@@ -173,10 +173,12 @@ class Compute(Protocol):
         """How many more instances can be launched at present. Returns: None where nobody knows before asking."""
 
     def stop(self, ids: Iterable[str]) -> None:
-        """Ask for instances to stop so that they can be started again; where that makes no sense (spot, local), terminate."""
+        """Ask for instances to stop so that they can be started again; where that makes no sense (spot, local, not running yet),
+        terminate. Repeat: safe"""
 
     def start(self, ids: Iterable[str]) -> None:
-        """Ask for stopped instances to start."""
+        """Ask for stopped instances to start. Repeat: safe; those that run or are gone are no error.
+        Errors: NoCapacity, Refused - these can't be started: the caller ends them and launches others; Throttled, Unreachable"""
 
     def terminate(self, ids: Iterable[str]) -> None:
         """Ask for instances to end for good. Repeat: safe; unknown ids are no error."""

@@ -18,7 +18,7 @@ from supervisor.store.frames import Frame
 from supervisor.store.instances import Instance
 from supervisor.store.jobs import Job
 
-from .pool import is_at_work
+from .hands import is_at_work
 
 log = structlog.get_logger(__name__)
 

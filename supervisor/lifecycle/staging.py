@@ -12,7 +12,7 @@ from supervisor.room import has_room
 from supervisor.store import events, files, jobs
 from supervisor.store.jobs import Job
 
-from .pool import give_up
+from .asking import give_up
 from .tick import Tick, Watch, soon_s
 
 _DISK_FULL = "disk_full"

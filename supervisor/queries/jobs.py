@@ -52,7 +52,7 @@ def health(farm: Farm) -> Health:
     with farm.db.read() as connection:
         last = facts.last_tick(connection)
     silent_s = max((farm.now() - last).total_seconds(), 0.0) if last else None
-    allowed_s = max(_SILENT_AFTER_S, _SILENT_AFTER_TICKS * farm.config.supervisor.tick_s)
+    allowed_s = max(_SILENT_AFTER_S, _SILENT_AFTER_TICKS * farm.config.tick_s)
     return Health(is_alive=silent_s is not None and silent_s <= allowed_s, last_tick_s=silent_s, provider=farm.config.cloud.provider)
 
 

@@ -124,6 +124,7 @@ class InstanceView:
     price_usd_per_h: Decimal
     launched_at: datetime
     ended_at: datetime | None
+    taken_back_at: datetime | None  #: when the cloud took it back, or will by its notice; None: it does not
     note: str
     doing: str  #: a sentence: “rendering frame 12, sample 40 of 64”
     frame: int | None

@@ -43,6 +43,7 @@ class Job:
     ordered: bool
     launch_after: datetime | None
     launch_failures: int
+    spot_missed_since: datetime | None
     blender_version: str
     created_at: datetime
     submitted_at: datetime | None
@@ -118,7 +119,7 @@ def move(
     if to in ENDED:
         values["ended_at"] = at
     if to is JobStatus.SUBMITTED or seen.status is JobStatus.PAUSED:
-        values |= {"launch_after": None, "launch_failures": 0}
+        values |= {"launch_after": None, "launch_failures": 0, "spot_missed_since": None}
     if not _change_if(connection, seen, values):
         return False
     add_event(connection, seen.id, at=at, text=because, came_from=seen.status, to=to)

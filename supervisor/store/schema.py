@@ -91,6 +91,7 @@ jobs = Table(
     Column("ordered", Boolean, nullable=False, default=False),  # order-dependent: one node, in order
     Column("launch_after", Utc),  # back-off after a launch that got nothing
     Column("launch_failures", Integer, nullable=False, default=0),
+    Column("spot_missed_since", Utc),  # since when spot instances have been asked for in vain
     Column("blender_version", String, nullable=False, default=""),
     Column("created_at", Utc, nullable=False),
     Column("submitted_at", Utc),
@@ -195,8 +196,10 @@ launches = Table(
     Column("request_id", String, primary_key=True),  # written before the cloud is asked
     _job_column(nullable=False, index=True),
     Column("count", Integer, nullable=False),
+    Column("market", String, nullable=False),
+    Column("workspace", String, nullable=False, default=""),  # what is asked again with the id must be the same
     Column("granted", Integer),  # NULL: not known yet; asking again with the id is safe
-    Column("at", Utc, nullable=False),
+    Column("at", Utc, nullable=False),  # of the last asking
     Column("problem", Text, nullable=False, default=""),
 )
 
@@ -218,6 +221,9 @@ instances = Table(
     Column("beat_etag", String, nullable=False, default=""),
     Column("beat_at", Utc),  # when we saw it change, by our clock
     Column("heartbeat", JSON),  # the Heartbeat itself
+    Column("interruption_at", Utc),  # the cloud takes it back then, by its notice
+    Column("was_interrupted", Boolean, nullable=False, default=False),  # True: the cloud took it back
+    Column("given_back", Boolean, nullable=False, default=False),  # True: we ended it because it was needed no more
     Column("claims_freed", Boolean, nullable=False, default=False),  # True: its node is gone and the frames that it held are queued again
 )
 

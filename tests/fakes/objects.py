@@ -26,7 +26,7 @@ def etag_of(body: bytes) -> str:
 
 
 class FakeObjectStore(Trouble):
-    """`ObjectStore` in memory. `capacity_bytes` makes it full; `writes` counts what was written, key by key."""
+    """`ObjectStore` in memory. `capacity_bytes` makes it full; `writes`, `reads` and `lists` are what was asked of it, key by key."""
 
     def __init__(self, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         super().__init__()
@@ -34,6 +34,8 @@ class FakeObjectStore(Trouble):
         self._clock = clock
         self.capacity_bytes: int | None = None
         self.writes: list[str] = []
+        self.reads: list[str] = []
+        self.lists: list[str] = []
 
     def put(self, key: str, body: bytes, *, if_absent: bool = False) -> bool:
         self._meet_trouble("put")
@@ -49,6 +51,7 @@ class FakeObjectStore(Trouble):
 
     def get(self, key: str, *, unless_etag: str | None = None) -> StoredObject | None:
         self._meet_trouble("get")
+        self.reads.append(key)
         there = self._objects.get(key)
         if there is None or there.etag == unless_etag:
             return None
@@ -62,6 +65,7 @@ class FakeObjectStore(Trouble):
 
     def list(self, prefix: str, *, after: str = "") -> Iterator[Listed]:
         self._meet_trouble("list")
+        self.lists.append(prefix)
         # Folder by folder, as SeaweedFS does: `a/1` comes before `a-b`.
         for key in sorted(self._objects, key=lambda key: key.split("/")):
             if key.startswith(prefix) and key.split("/") > after.split("/"):

@@ -24,6 +24,7 @@ class FakeWorkspaces(Trouble):
         self._staging: dict[str, tuple[StagedFile, ...]] = {}
         self._freezing: dict[str, str] = {}
         self.released: list[str] = []
+        self.looks = 0  #: how often the state of one was asked for
         self.modes: dict[str, WorkspaceMode | None] = {}
 
     def stage(self, job: str, files: Sequence[StagedFile], *, request_id: str, mode: WorkspaceMode | None = None) -> None:
@@ -39,6 +40,7 @@ class FakeWorkspaces(Trouble):
 
     def state(self, job: str) -> WorkspaceState | None:
         self._meet_trouble("state")
+        self.looks += 1
         return self._states.get(job)
 
     def snapshot(self, job: str, *, request_id: str) -> None:

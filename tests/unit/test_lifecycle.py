@@ -164,7 +164,7 @@ def test_a_launch_without_an_answer_is_asked_for_again_with_the_same_id(bench: F
     bench.cloud.compute.fail_next(Unreachable("no answer"), call="launch")
 
     bench.tick()
-    assert "no answer" in queries.job_detail(bench.farm, job).problems[0].text
+    assert "no answer" in queries.job_summary(bench.farm, job).reason
     bench.tick()
     bench.tick()
 
