@@ -6,14 +6,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
 
-from .protocol import AGENT_PREFIX, RECEIVED_PREFIX, Message, known_fields
-
-#: What the nodes of the shared pool are to work on.
-POOL_KEY = f"{RECEIVED_PREFIX}pool.json"
+from .protocol import AGENT_PREFIX, Message, known_fields
 
 
 def node_of_instance(instance: str) -> str:
@@ -118,23 +115,4 @@ class StagingReport(Message):
     def _from_dict(cls, raw: Mapping[str, Any]) -> Self:
         values = known_fields(cls, raw)
         values["state"] = StagingState(values["state"])
-        return cls(**values)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PoolOrder(Message):
-    """Which node of the shared pool works for which job: `received/pool.json`. Only the supervisor writes it.
-
-    A node that is not named waits. One whose job changes finishes its frame first, as if that job's order said `drain`.
-    """
-
-    revision: int  #: grows with each one written
-    nodes: Mapping[str, str] = field(default_factory=dict)  #: node -> job
-    blenders: Mapping[str, str] = field(default_factory=dict)  #: job -> series of the Blender to use, such as 4.5
-
-    @classmethod
-    def _from_dict(cls, raw: Mapping[str, Any]) -> Self:
-        values = known_fields(cls, raw)
-        for name in ("nodes", "blenders"):
-            values[name] = {str(key): str(value) for key, value in values.get(name, {}).items()}
         return cls(**values)

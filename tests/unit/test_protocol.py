@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nodeimage.launch import PoolOrder
 from nodeimage.protocol import (
     VERSION,
     Action,
@@ -106,12 +105,6 @@ def test_journal_entry_is_read_as_it_was_written(entry: JournalEntry) -> None:
 @given(beats)
 def test_heartbeat_is_read_as_it_was_written(beat: Heartbeat) -> None:
     assert Heartbeat.from_bytes(beat.to_bytes()) == beat
-
-
-@settings(deadline=None)
-@given(st.builds(PoolOrder, revision=counts, nodes=st.dictionaries(names, names), blenders=st.dictionaries(names, names)))
-def test_pool_order_is_read_as_it_was_written(order: PoolOrder) -> None:
-    assert PoolOrder.from_bytes(order.to_bytes()) == order
 
 
 @settings(deadline=None)
