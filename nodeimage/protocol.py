@@ -19,10 +19,16 @@ AGENT_PREFIX = "agent/"
 INBOX_PREFIX = "inbox/"
 RECEIVED_PREFIX = "received/"  #: may be a bucket of its own
 NODES_PREFIX = "received/nodes/"
+POOL_KEY = "received/pool.json"  #: what the nodes of the shared pool work on
 
 
 class Unreadable(ValueError):
     """A message is not JSON, lacks a key, or speaks a version that this side does not know."""
+
+
+def bucket_of(key: str, bucket: str, received_bucket: str = "") -> str:
+    """The bucket that a key (or a prefix) belongs into: what nodes deliver may have one of its own."""
+    return received_bucket or bucket if key.startswith(RECEIVED_PREFIX) else bucket
 
 
 def frame_name(frame: int) -> str:
@@ -133,7 +139,7 @@ class Failure(StrEnum):
 class NodeState(StrEnum):
     """What a node is doing, as its heartbeat says."""
 
-    STARTING = "starting"  #: the agent runs; Blender does not yet
+    STARTING = "starting"  #: the agent runs; Blender does not yet, and the job's files may still be on their way (`phase` says how far)
     OPENING = "opening"  #: Blender is opening the .blend
     RENDERING = "rendering"  #: `frame` is being rendered
     DELIVERING = "delivering"  #: nothing renders; outputs are still being uploaded
@@ -375,6 +381,9 @@ class NodeConfig:
     blender: str = ""  #: command line of Blender (`blender`) or of a Python that has bpy, split as a shell splits words
     blender_kind: str = "blender"  #: `blender` or `bpy`
     threads: int = 0  #: CPU threads for Blender; 0: all
+    device: str = (
+        ""  #: `gpu`: what the CPU rendered is a failure; `cpu`: whatever the file asks for; empty: as the file asks, if it can be had
+    )
     heartbeat_s: float = 2.0
     poll_s: float = 1.0  #: how often an idle node looks at the order
     idle_s: float = 120.0  #: exits after so long with nothing to claim
