@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 import pytest
 
+from supervisor.cloud.aws.session import AwsSession
 from supervisor.cloud.local.seaweedfs import SeaweedFS
 from supervisor.cloud.s3 import S3ObjectStore
 from supervisor.cloud.s3_uploads import S3Uploads
 
 from .fakes import FakeCloud
+
+if TYPE_CHECKING:
+    from .aws.moto_server import Moto
 
 BUCKET = "kiln"
 
@@ -39,3 +45,27 @@ def object_store(weed: SeaweedFS) -> S3ObjectStore:
 @pytest.fixture(scope="session")
 def uploads(weed: SeaweedFS) -> S3Uploads:
     return S3Uploads(weed.connect(), BUCKET, connect=weed.connect, is_full=weed.is_full)
+
+
+@pytest.fixture(scope="module")
+def moto_server() -> Iterator[Moto]:
+    """AWS on this machine, one for a module; tests ask for `moto`."""
+    # imported here: it takes seconds and belongs to a few modules alone
+    with import_module("tests.aws.moto_server").serve() as moto:
+        yield moto
+
+
+@pytest.fixture
+def moto(moto_server: Moto) -> Moto:
+    """AWS on this machine, as an account is at the start, with an image of the farm's."""
+    moto_server.reset()
+    return moto_server
+
+
+@pytest.fixture(scope="module")
+def aws_session(moto_server: Moto) -> Iterator[AwsSession]:
+    """The farm's way into the AWS that `moto` is."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in moto_server.environment.items():
+            patch.setenv(name, value)
+        yield AwsSession(region=moto_server.environment["AWS_DEFAULT_REGION"])
