@@ -13,6 +13,7 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from .farm import Farm
+from .lifecycle.books import Books
 from .lifecycle.deleting import delete_leftovers
 from .lifecycle.inbox import take_in_inbox
 from .lifecycle.intake import check_pending, sweep_uploads
@@ -59,6 +60,7 @@ class Timers:
         self._stopped = threading.Event()
         self._supervisor = Supervisor(farm)
         self._packer = Packer(farm)
+        self._books = Books(farm)
         self._scheduler = BackgroundScheduler(
             executors={"default": ThreadPoolExecutor(8)},
             job_defaults={"max_instances": 1, "coalesce": True, "misfire_grace_time": None},
@@ -82,6 +84,7 @@ class Timers:
             Timer(name="stale uploads", every_s=_HOUR_S, call=lambda: sweep_uploads(farm)),
             Timer(name="packing", every_s=0.25, call=self._packer.take_up),
             Timer(name="old downloads", every_s=600, call=lambda: retain_downloads(farm)),
+            Timer(name="books", every_s=60, call=lambda: self._books.keep(go_on)),
             Timer(name="database", every_s=300, call=farm.db.checkpoint),
         ]
 

@@ -9,7 +9,8 @@ from datetime import datetime
 from nodeimage.protocol import NodeState
 from supervisor.domain.instance import InstanceStatus
 from supervisor.farm import Farm
-from supervisor.store import frames, instances
+from supervisor.scouts import wanted_counts
+from supervisor.store import frames, instances, jobs
 from supervisor.store.instances import Instance, Launch
 from supervisor.store.jobs import Job
 
@@ -55,7 +56,7 @@ def look_at_hands(farm: Farm, job: Job, *, now: datetime) -> Hands:
     with farm.db.read() as connection:
         mine = instances.instances_of(connection, job.id)
         launches = instances.launches_of(connection, job.id)
-        counted = frames.counts(connection, job.id)
+        counted = wanted_counts(connection, job)
         doomed = [one.node for one in mine if one.is_rented and one.is_taken_back]
         held_by_doomed = len(frames.rendering_on(connection, job.id, doomed)) if doomed else 0
     return Hands(
@@ -73,8 +74,11 @@ def give_back(farm: Farm, chosen: Iterable[Instance], *, note: str, now: datetim
 
     The end is asked for again with every tick for as long as the cloud shows them (`giving_up`).
     """
-    ids = [one.id for one in chosen if one.status is not InstanceStatus.TERMINATING and not one.is_left_to_cloud(now)]
+    ending = [one for one in chosen if one.status is not InstanceStatus.TERMINATING and not one.is_left_to_cloud(now)]
+    ids = [one.id for one in ending]
     if ids:
         with farm.db.write() as connection:
             instances.end_instances(connection, ids, note=note, given_back=True)
+            for job in {one.job for one in ending}:
+                jobs.touch(connection, job)
         farm.cloud.compute.terminate(ids)

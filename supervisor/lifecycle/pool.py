@@ -15,6 +15,7 @@ from supervisor.store.instances import Instance
 from supervisor.store.jobs import Job
 
 from .asking import ask_again, ask_for, give_up
+from .budget import within_budget
 from .hands import Hands, give_back
 from .tick import Tick, Watch
 
@@ -31,7 +32,7 @@ def refill(farm: Farm, job: Job, hands: Hands, tick: Tick, watch: Watch) -> None
     Repeat:  safe: a launch is written down with its request id before it is asked for
     """
     in_doubt = [launch for launch in hands.launches if launch.granted is None]
-    lacking = _lacking(job, hands)
+    lacking = within_budget(farm, job, tick, watch, _lacking(job, hands))
     here = len(hands.at_work)
     if not in_doubt and lacking <= 0:
         _say(farm, job, here)
