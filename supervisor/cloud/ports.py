@@ -215,6 +215,7 @@ class WorkspaceState:
     is_staged: bool = False  #: every file is there and verified
     snapshot: str | None = None  #: id of the frozen copy
     problem: str = ""  #: why staging ended, in a sentence that says what to do; empty while it goes on
+    doing: str = ""  #: what goes on, for people, such as `the volume is being filled: 43 %`; empty: nothing that they need to know
 
 
 class Workspaces(Protocol):
