@@ -124,7 +124,7 @@ def _filling(record: Record, seen: Seen, now: datetime) -> Plan:
     if failed >= MOST_FAILED_SNAPSHOTS:
         why = f"{failed} snapshots of its volume ended with an error of EC2's; try again later, or set [workspace] mode to s3"
         return _given_back(Plan(step=Step.GIVE_UP, problem=why), seen)
-    if record.freeze_asked_at and now - record.freeze_asked_at < SHOWN_WITHIN and not failed:
+    if record.freeze_asked_at and now - record.freeze_asked_at < SHOWN_WITHIN:
         return Plan(step=Step.WAIT, doing="the snapshot is being made", is_staged=True, staged_bytes=record.bytes)
     if not record.token:
         return _given_back(Plan(step=Step.LAUNCH, doing=_ASKING), seen)

@@ -253,7 +253,7 @@ class AwsWorkspaces:
         self._records.save(replace(record, token="", attempt=record.attempt - 1))
 
     def _freeze(self, record: Record, volume: str) -> None:
-        """Write down that a snapshot is asked for, and ask. EC2 takes no token here: asking again must wait for what the first time brought."""
+        """Write down that a snapshot is asked for, and ask: EC2 takes no token here, so asking again must wait for what came of it."""
         self._records.save(replace(record, freeze_asked_at=self._clock()))
         try:
             snapshot = self._hands.freeze(record, volume)
