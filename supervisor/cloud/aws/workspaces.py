@@ -16,7 +16,7 @@ import structlog
 
 from nodeimage.launch import FileEntry, FileList
 from nodeimage.protocol import files_key, staging_key
-from supervisor.cloud.ports import CloudError, NoCapacity, ObjectStore, Refused, StagedFile, Unreachable, WorkspaceState
+from supervisor.cloud.ports import CloudError, NoCapacity, ObjectStore, Refused, SignedOut, StagedFile, Unreachable, WorkspaceState
 from supervisor.config import WorkspaceConfig
 from supervisor.domain.workspace import WorkspaceMode
 
@@ -236,6 +236,8 @@ class AwsWorkspaces:
             instance = self._hands.launch(record)
         except NoCapacity as error:
             self._wait_for_room(record, error)
+        except SignedOut:
+            raise
         except TokenUsed:
             # What the token stands for is given back as a stray; the next tick takes a new token.
             self._records.save(replace(record, token="", attempt=record.attempt - 1))
