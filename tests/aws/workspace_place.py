@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,7 +11,7 @@ import pytest
 from nodeimage.launch import LaunchData, Role, WorkspaceKind
 from supervisor.cloud.aws.inventory import Inventory
 from supervisor.cloud.aws.session import AwsSession, Keys
-from supervisor.cloud.aws.staging_hands import Basis, StagingHands
+from supervisor.cloud.aws.staging_hands import StagingHands, StagingPlace
 from supervisor.cloud.aws.staging_sight import Sight
 from supervisor.cloud.aws.workspace_records import Records
 from supervisor.cloud.aws.workspaces import AwsWorkspaces
@@ -57,7 +57,9 @@ class WorkspacePlace:
     objects: FakeObjectStore = field(default_factory=FakeObjectStore)
     clock: MovingClock = field(default_factory=MovingClock)
     mode: WorkspaceMode = WorkspaceMode.SNAPSHOT
+    agent: str = "agent/1.pyz"  #: that instances are told to fetch
     released: list[str] = field(default_factory=list)  #: jobs whose template versions were deleted
+    records: Records = field(init=False)
     workspaces: AwsWorkspaces = field(init=False)
     player: StagingPlayer = field(init=False)
 
@@ -65,41 +67,46 @@ class WorkspacePlace:
         self.player = StagingPlayer(self.moto, self.objects)
         self.restart()
 
-    def restart(self) -> None:
+    def restart(self, *, believed_s: float = 1, snapshot_from_gib: float = 5.0) -> None:
         """Forget whatever workspaces remember in memory, as a new process does."""
+        self.records = Records(self.objects, clock=self.clock)
         self.workspaces = AwsWorkspaces(
             objects=self.objects,
-            records=Records(self.objects, clock=self.clock),
+            records=self.records,
             sight=Sight(Inventory(self.session, farm=FARM), self.objects, clock=self.clock),
-            hands=StagingHands(self.session, farm=FARM, basis=self._basis, types=TYPES, throughput_mib_s=250),
-            config=WorkspaceConfig(mode=self.mode.value),
-            believed_s=0,
+            hands=StagingHands(self.session, farm=FARM, places=self._places, throughput_mib_s=250),
+            config=WorkspaceConfig(mode=self.mode.value, snapshot_from_gib=snapshot_from_gib),
+            believed_s=believed_s,
             release_template=self.released.append,
             clock=self.clock,
         )
 
-    def _basis(self, job: str) -> Basis:
-        data = LaunchData(
+    def forget_answer(self, job: str) -> None:
+        """Make it so as if the farm had died between asking for the instance and hearing of it."""
+        record = self.records.find(job)
+        assert record is not None
+        self.records.save(replace(record, instance=""))
+
+    def _places(self, job: str) -> list[StagingPlace]:
+        told = LaunchData(
             role=Role.STAGE,
             farm=FARM,
             job=job,
             region=REGION,
             projects_bucket="kiln-projects",
             received_bucket="kiln-received",
-            agent="agent/1.pyz",
+            agent=self.agent,
             agent_sha256="0" * 64,
             workspace=WorkspaceKind.BLANK,
         )
         root: dict[str, Any] = {"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": 30, "DeleteOnTermination": True, "Encrypted": True}}
-        return Basis(
-            data={
-                "ImageId": IMAGE,
-                "InstanceInitiatedShutdownBehavior": "terminate",
-                "BlockDeviceMappings": [root],
-                "UserData": data.to_bytes().decode(),
-            },
-            subnets=self.subnets(),
-        )
+        data = {
+            "ImageId": IMAGE,
+            "InstanceInitiatedShutdownBehavior": "terminate",
+            "BlockDeviceMappings": [root],
+            "UserData": told.to_bytes().decode(),
+        }
+        return [StagingPlace(instance_type=type_, subnet=subnet, data=data) for type_ in TYPES for subnet in self.subnets()[:2]]
 
     def subnets(self) -> list[str]:
         found = self.moto.client("ec2").describe_subnets()["Subnets"]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice, product
+from itertools import islice
 from typing import Any
 
 import structlog
@@ -36,24 +37,22 @@ class TokenUsed(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Basis:
-    """What every staging instance has in common."""
+class StagingPlace:
+    """Where a staging instance may be launched, and with what."""
 
+    instance_type: str
+    subnet: str
     data: Mapping[str, Any]  #: parameters of RunInstances: image, profile, security group, user data, metadata options, root volume
-    subnets: Sequence[str]  #: tried in order
 
 
 class StagingHands:
     """Works on EC2 for the workspaces."""
 
-    def __init__(
-        self, session: AwsSession, *, farm: str, basis: Callable[[str], Basis], types: Sequence[str], throughput_mib_s: int
-    ) -> None:
-        """Shape:   basis: job -> what a staging instance for it is launched with; types: tried in order"""
+    def __init__(self, session: AwsSession, *, farm: str, places: Callable[[str], Sequence[StagingPlace]], throughput_mib_s: int) -> None:
+        """Shape:   places: job -> where an instance for it may be launched, the dearest wish first"""
         self._session = session
         self._farm = farm
-        self._basis = basis
-        self._types = types
+        self._places = places
         self._throughput_mib_s = throughput_mib_s
 
     @property
@@ -66,28 +65,29 @@ class StagingHands:
         Repeat:  safe by the record's token
         Errors:  NoCapacity - nowhere is room; TokenUsed - take another token; Refused, Throttled, Unreachable
         """
-        basis = self._basis(record.job)
-        data = self._data(record, basis)
-        refused: Exception | None = None
-        for number, (type_, subnet) in enumerate(islice(product(self._types, basis.subnets), _MOST_PLACES)):
+        refused: NoCapacity | None = None
+        for place in islice(self._places(record.job), _MOST_PLACES):
             try:
                 with aws_errors(f"launch an instance that copies the files of {record.job}"):
-                    return self._run(record, {**data, "InstanceType": type_, "ClientToken": f"{record.token}-{number}"}, subnet)
+                    return self._run(record, place)
             except NoCapacity as error:
-                log.info("no room for a staging instance", job=record.job, type=type_, subnet=subnet, error=str(error))
+                log.info("no room for a staging instance", job=record.job, type=place.instance_type, error=str(error))
                 refused = error
-        raise refused or NoCapacity(f"can't launch an instance that copies the files of {record.job}: there is no subnet to launch it in")
+        raise refused or NoCapacity(f"there is nowhere to launch an instance that copies the files of {record.job}")
 
-    def _run(self, record: Record, data: dict[str, Any], subnet: str) -> FarmInstance:
+    def _run(self, record: Record, place: StagingPlace) -> FarmInstance:
+        # Each place has a token of its own: the same one with another type would be refused.
+        where = zlib.crc32(f"{place.instance_type} {place.subnet}".encode())
         try:
-            shown = self._ec2.run_instances(**in_subnet(data, subnet), MinCount=1, MaxCount=1)["Instances"][0]
+            answer = self._ec2.run_instances(**self._data(record, place), MinCount=1, MaxCount=1, ClientToken=f"{record.token}-{where:08x}")
         except ClientError as error:
             if error_code(error) == "IdempotentParameterMismatch":
                 raise TokenUsed(record.token) from error
             if error_code(error) in _NOT_OFFERED:
-                raise NoCapacity(f"{data['InstanceType']} is not offered in {subnet} ({error_code(error)})") from error
+                raise NoCapacity(f"{place.instance_type} is not offered in {place.subnet} ({error_code(error)})") from error
             raise
-        log.info("staging instance launched", job=record.job, instance=shown["InstanceId"], type=data["InstanceType"], gib=record.gib)
+        shown = answer["Instances"][0]
+        log.info("staging instance launched", job=record.job, instance=shown["InstanceId"], type=place.instance_type, gib=record.gib)
         return FarmInstance(
             id=shown["InstanceId"],
             job=record.job,
@@ -95,18 +95,23 @@ class StagingHands:
             request=record.token,
             state=shown["State"]["Name"],
             launched_at=shown["LaunchTime"],
-            instance_type=data["InstanceType"],
+            instance_type=place.instance_type,
         )
 
-    def _data(self, record: Record, basis: Basis) -> dict[str, Any]:
+    def _data(self, record: Record, place: StagingPlace) -> dict[str, Any]:
         volume = {**gp3(record.gib, throughput_mib_s=self._throughput_mib_s), "VolumeSize": record.gib, "DeleteOnTermination": False}
-        devices = [*basis.data.get("BlockDeviceMappings", ()), {"DeviceName": WORKSPACE_DEVICE, "Ebs": volume}]
         tags = tag_list(self._tags(record.job, request=record.token))
-        kinds = [{"ResourceType": kind, "Tags": tags} for kind in ("instance", "volume")]
-        return {**basis.data, "BlockDeviceMappings": devices, "TagSpecifications": kinds}
+        return {
+            **place.data,
+            "InstanceType": place.instance_type,
+            "SubnetId": place.subnet,
+            "BlockDeviceMappings": [*place.data.get("BlockDeviceMappings", ()), {"DeviceName": WORKSPACE_DEVICE, "Ebs": volume}],
+            "TagSpecifications": [{"ResourceType": kind, "Tags": tags} for kind in ("instance", "volume")],
+        }
 
     def _tags(self, job: str, *, request: str) -> dict[str, str]:
-        return {FARM_TAG: self._farm, JOB_TAG: job, ROLE_TAG: Role.STAGE.value, REQUEST_TAG: request}
+        name = f"kiln-{self._farm} {job} files"
+        return {FARM_TAG: self._farm, JOB_TAG: job, ROLE_TAG: Role.STAGE.value, REQUEST_TAG: request, "Name": name}
 
     def end(self, ids: Iterable[str], volumes: Iterable[FarmVolume], *, spare: str = "") -> None:
         """Terminate instances, with the workspace volumes that they hold.
@@ -162,14 +167,6 @@ class StagingHands:
             with aws_errors(f"delete the snapshot {id}"), _gone_is_fine():
                 self._ec2.delete_snapshot(SnapshotId=id)
                 log.info("snapshot deleted", snapshot=id)
-
-
-def in_subnet(data: Mapping[str, Any], subnet: str) -> dict[str, Any]:
-    """Parameters of RunInstances, with the subnet where they want it: in the network interface where one is described, else beside it."""
-    if not data.get("NetworkInterfaces"):
-        return {**data, "SubnetId": subnet}
-    first, *others = data["NetworkInterfaces"]
-    return {**data, "NetworkInterfaces": [{**first, "SubnetId": subnet}, *others]}
 
 
 @contextmanager

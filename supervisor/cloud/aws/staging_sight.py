@@ -75,8 +75,8 @@ class Sight:
 
     def of(self, record: Record, *, believed: timedelta) -> Seen:
         """What is there of a job's workspace, seen no longer ago than `believed`. Errors: Throttled, Unreachable, Refused"""
-        if record.mode is WorkspaceMode.S3:
-            return Seen()
+        if record.mode is WorkspaceMode.S3 or (record.problem and not record.token):
+            return Seen()  # nothing was ever asked of EC2 for it
         look = self._latest(believed)
         seen = Seen(
             instances=[each for each in look.instances if each.job == record.job],

@@ -101,9 +101,10 @@ class AwsWorkspaces:
         with self._lock:
             record = self._records.find(job)
             if record and record.token:
-                # What was half done begins anew when the job goes on; a snapshot in the making is not stopped.
+                problem = self._plan(record).problem
                 self._give_back(job)
-                self._records.save(replace(record, token="", instance="", attempt=0, asked_at=None, freeze_asked_at=None))
+                # What was half done begins anew when the job goes on; a snapshot in the making is not stopped.
+                self._records.save(replace(record, token="", instance="", attempt=0, asked_at=None, freeze_asked_at=None, problem=problem))
 
     def delete(self, job: str) -> None:
         self._release_template(job)
