@@ -11,23 +11,25 @@ import pytest
 from nodeimage.launch import StagingState, WorkspaceKind
 from nodeimage.protocol import Heartbeat, NodeState, files_key, staging_key, status_key
 from supervisor.cloud.aws.identity import tags_of
+from supervisor.cloud.aws.session import AwsSession
 from supervisor.cloud.aws.staging_plan import MOST_ATTEMPTS
 from supervisor.cloud.aws.workspace_records import record_key
 from supervisor.cloud.ports import StagedFile, WorkspaceState
 from supervisor.domain.workspace import WorkspaceMode
 from tests.fakes.objects import FakeObjectStore
 
+from .happenings import IMAGE
 from .moto_server import Moto
-from .workspace_place import FARM, TYPES, WorkspacePlace, session_on
+from .workspace_place import FARM, TYPES, WorkspacePlace
 
 JOB, OTHER = "job_a", "job_b"
 
 
 @pytest.fixture
-def place(moto: Moto, monkeypatch: pytest.MonkeyPatch) -> WorkspacePlace:
+def place(moto: Moto, aws_session: AwsSession) -> WorkspacePlace:
     """Workspaces where everything takes its time: `settle` lets it arrive."""
     moto.change(is_slow=True)
-    return WorkspacePlace(moto, session_on(moto, monkeypatch))
+    return WorkspacePlace(moto, aws_session)
 
 
 def files_of(place: WorkspacePlace, job: str = JOB, body: bytes = b"BLENDER") -> list[StagedFile]:
@@ -200,8 +202,8 @@ def test_files_that_nodes_fetch_need_nothing_of_ec2(place: WorkspacePlace) -> No
     assert place.released == [JOB, JOB]
 
 
-def test_auto_chooses_by_the_size_of_the_files_and_a_job_may_choose_itself(moto: Moto, monkeypatch: pytest.MonkeyPatch) -> None:
-    place = WorkspacePlace(moto, session_on(moto, monkeypatch), mode=WorkspaceMode.AUTO)
+def test_auto_chooses_by_the_size_of_the_files_and_a_job_may_choose_itself(moto: Moto, aws_session: AwsSession) -> None:
+    place = WorkspacePlace(moto, aws_session, mode=WorkspaceMode.AUTO)
     place.workspaces.stage(JOB, files_of(place), request_id="r1")
     assert place.moto.calls("RunInstances") == []
     place.workspaces.stage(OTHER, files_of(place, OTHER), request_id="r1", mode=WorkspaceMode.SNAPSHOT)
@@ -333,7 +335,9 @@ def test_type_without_room_is_passed_over_for_the_next(place: WorkspacePlace) ->
     tick(place)
     [one] = place.player.staging_instances()
     assert one["InstanceType"] == TYPES[1]
-    assert len({asked["ClientToken"] for asked in place.moto.calls("RunInstances")}) == 3
+    asked = place.moto.calls("RunInstances")
+    assert [each["InstanceType"] for each in asked] == [TYPES[0]] * (len(asked) - 1) + [TYPES[1]]
+    assert len({each["ClientToken"] for each in asked}) == len({each["SubnetId"] for each in asked}) + 1 == len(asked)
 
 
 def test_without_room_anywhere_it_waits_says_why_and_asks_again(place: WorkspacePlace) -> None:
@@ -360,10 +364,17 @@ def test_waiting_for_room_is_no_lost_instance(place: WorkspacePlace) -> None:
 
 
 def test_launch_that_aws_refuses_is_a_problem_that_says_why(place: WorkspacePlace) -> None:
-    place.moto.tell("remove_image", image="ami-0c111111111111111")
-    state = tick(place)
-    assert "ami-0c111111111111111" in state.problem
-    assert rented(place)["instances"] == []
+    tick(place, OTHER)
+    place.moto.tell("remove_image", image=IMAGE)
+    place.workspaces.stage(JOB, [], request_id="r1")
+    refused = place.workspaces.state(JOB)
+    assert refused is not None
+    assert IMAGE in refused.problem
+    # what was looked up is looked up again: the next job is told what is lacking
+    place.workspaces.stage("job_c", files_of(place, "job_c", b"OTHER"), request_id="r1")
+    state = place.workspaces.state("job_c")
+    assert state is not None
+    assert "build one with `kiln ami build`" in state.problem
 
 
 def test_instance_that_is_not_listed_yet_is_not_asked_for_again(place: WorkspacePlace) -> None:

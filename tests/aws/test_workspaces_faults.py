@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 import pytest
 
+from supervisor.cloud.aws.session import AwsSession
 from supervisor.cloud.ports import CloudError, StagedFile, WorkspaceState
 
 from .faults import Call, Crash, Fault, Way, breakable
 from .moto_server import Moto
-from .workspace_place import WorkspacePlace, session_on
+from .workspace_place import WorkspacePlace
 
 JOB = "job_a"
 FILES = [StagedFile(path="scene.blend", key=f"projects/{JOB}/scene.blend", bytes=7, checksum=f"crc32:{zlib.crc32(b'BLENDER'):08x}")]
@@ -49,8 +50,8 @@ def way() -> Iterator[Way]:
 
 
 @pytest.fixture
-def place(moto: Moto, monkeypatch: pytest.MonkeyPatch) -> WorkspacePlace:
-    place = WorkspacePlace(moto, session_on(moto, monkeypatch))
+def place(moto: Moto, aws_session: AwsSession) -> WorkspacePlace:
+    place = WorkspacePlace(moto, aws_session)
     place.objects.put(FILES[0].key, b"BLENDER")
     moto.change(is_slow=True)
     return place

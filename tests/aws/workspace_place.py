@@ -6,12 +6,11 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import pytest
-
-from nodeimage.launch import LaunchData, Role, WorkspaceKind
 from supervisor.cloud.aws.inventory import Inventory
-from supervisor.cloud.aws.session import AwsSession, Keys
-from supervisor.cloud.aws.staging_hands import StagingHands, StagingPlace
+from supervisor.cloud.aws.launch_site import LaunchSite
+from supervisor.cloud.aws.session import AwsSession
+from supervisor.cloud.aws.staging_hands import StagingHands
+from supervisor.cloud.aws.staging_places import StagingSite
 from supervisor.cloud.aws.staging_sight import Sight
 from supervisor.cloud.aws.workspace_records import Records
 from supervisor.cloud.aws.workspaces import AwsWorkspaces
@@ -19,20 +18,12 @@ from supervisor.config import WorkspaceConfig
 from supervisor.domain.workspace import WorkspaceMode
 from tests.fakes import FakeObjectStore
 
-from .happenings import IMAGE
-from .moto_server import KEYS, Moto
+from .farm import IDENTITY, RELEASE, Renting, set_up_farm
+from .moto_server import Moto
 from .staging_player import StagingPlayer
-from .world import REGION
 
-FARM = "f0f0f0f0f0f0"
+FARM = IDENTITY.farm
 TYPES = ("c7i.xlarge", "c7a.xlarge")
-
-
-def session_on(moto: Moto, monkeypatch: pytest.MonkeyPatch) -> AwsSession:
-    """A session whose clients talk to the tests' AWS."""
-    for name, value in moto.environment.items():
-        monkeypatch.setenv(name, value)
-    return AwsSession(region=REGION, keys=Keys(access_key=KEYS["aws_access_key_id"], secret_key=KEYS["aws_secret_access_key"]))
 
 
 class MovingClock:
@@ -64,6 +55,7 @@ class WorkspacePlace:
     player: StagingPlayer = field(init=False)
 
     def __post_init__(self) -> None:
+        set_up_farm(self.moto)
         self.player = StagingPlayer(self.moto, self.objects)
         self.restart()
 
@@ -74,7 +66,7 @@ class WorkspacePlace:
             objects=self.objects,
             records=self.records,
             sight=Sight(Inventory(self.session, farm=FARM), self.objects, clock=self.clock),
-            hands=StagingHands(self.session, farm=FARM, places=self._places, throughput_mib_s=250),
+            hands=StagingHands(self.session, farm=FARM, site=StagingSite(self.site(), types=TYPES), throughput_mib_s=250),
             config=WorkspaceConfig(mode=self.mode.value, snapshot_from_gib=snapshot_from_gib),
             believed_s=believed_s,
             release_template=self.released.append,
@@ -87,30 +79,8 @@ class WorkspacePlace:
         assert record is not None
         self.records.save(replace(record, instance=""))
 
-    def _places(self, job: str) -> list[StagingPlace]:
-        told = LaunchData(
-            role=Role.STAGE,
-            farm=FARM,
-            job=job,
-            region=REGION,
-            projects_bucket="kiln-projects",
-            received_bucket="kiln-received",
-            agent=self.agent,
-            agent_sha256="0" * 64,
-            workspace=WorkspaceKind.BLANK,
-        )
-        root: dict[str, Any] = {"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": 30, "DeleteOnTermination": True, "Encrypted": True}}
-        data = {
-            "ImageId": IMAGE,
-            "InstanceInitiatedShutdownBehavior": "terminate",
-            "BlockDeviceMappings": [root],
-            "UserData": told.to_bytes().decode(),
-        }
-        return [StagingPlace(instance_type=type_, subnet=subnet, data=data) for type_ in TYPES for subnet in self.subnets()[:2]]
-
-    def subnets(self) -> list[str]:
-        found = self.moto.client("ec2").describe_subnets()["Subnets"]
-        return [each["SubnetId"] for each in sorted(found, key=lambda each: str(each["AvailabilityZone"]))]
+    def site(self) -> LaunchSite:
+        return Renting(self.session, release=replace(RELEASE, key=self.agent)).site
 
     def volumes(self) -> list[dict[str, Any]]:
         """Volumes that were made empty."""

@@ -13,7 +13,7 @@ from supervisor.cloud.local.workspaces import LocalWorkspaces
 from supervisor.cloud.ports import StagedFile, Workspaces, WorkspaceState
 from supervisor.domain.workspace import WorkspaceMode
 from tests.aws.moto_server import Moto
-from tests.aws.workspace_place import WorkspacePlace, session_on
+from tests.aws.workspace_place import WorkspacePlace
 from tests.fakes import FakeObjectStore, FakeWorkspaces
 from tests.waiting import wait_until
 
@@ -71,7 +71,7 @@ READING = ["fake", "local", "aws snapshot"]  #: those that read the files; where
 
 
 @pytest.fixture(params=[*READING, "aws s3"])
-def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     objects = FakeObjectStore()
     if request.param == "fake":
         yield Place(FakeWorkspaces(objects), objects)
@@ -82,7 +82,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     else:
         moto: Moto = request.getfixturevalue("moto")
         mode = WorkspaceMode(request.param.removeprefix("aws "))
-        aws = WorkspacePlace(moto, session_on(moto, monkeypatch), objects=objects, mode=mode)
+        aws = WorkspacePlace(moto, request.getfixturevalue("aws_session"), objects=objects, mode=mode)
         yield Place(aws.workspaces, objects, pass_time=aws.player.work)
 
 

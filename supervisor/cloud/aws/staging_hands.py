@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 from botocore.exceptions import ClientError
@@ -19,6 +18,7 @@ from .errors import aws_errors, error_code, is_absent
 from .identity import CONTENT_TAG, FARM_TAG, JOB_TAG, REQUEST_TAG, ROLE_TAG, tag_list
 from .inventory import FarmInstance, FarmSnapshot, FarmVolume
 from .session import AwsSession
+from .staging_places import StagingPlace
 from .volumes import WORKSPACE_DEVICE, gp3
 from .workspace_records import Record
 
@@ -36,23 +36,21 @@ class TokenUsed(Exception):
     """The token stands for an instance that was asked for with other parameters: the configuration has changed since."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StagingPlace:
-    """Where a staging instance may be launched, and with what."""
+class StagingPlaces(Protocol):
+    """Where staging instances may be launched."""
 
-    instance_type: str
-    subnet: str
-    data: Mapping[str, Any]  #: parameters of RunInstances: image, profile, security group, user data, metadata options, root volume
+    def places(self, job: str) -> Sequence[StagingPlace]: ...
+
+    def forget(self) -> None: ...
 
 
 class StagingHands:
     """Works on EC2 for the workspaces."""
 
-    def __init__(self, session: AwsSession, *, farm: str, places: Callable[[str], Sequence[StagingPlace]], throughput_mib_s: int) -> None:
-        """Shape:   places: job -> where an instance for it may be launched, the dearest wish first"""
+    def __init__(self, session: AwsSession, *, farm: str, site: StagingPlaces, throughput_mib_s: int) -> None:
         self._session = session
         self._farm = farm
-        self._places = places
+        self._site = site
         self._throughput_mib_s = throughput_mib_s
 
     @property
@@ -66,7 +64,7 @@ class StagingHands:
         Errors:  NoCapacity - nowhere is room; TokenUsed - take another token; Refused, Throttled, Unreachable
         """
         refused: NoCapacity | None = None
-        for place in islice(self._places(record.job), _MOST_PLACES):
+        for place in islice(self._site.places(record.job), _MOST_PLACES):
             try:
                 with aws_errors(f"launch an instance that copies the files of {record.job}"):
                     return self._run(record, place)
@@ -85,6 +83,7 @@ class StagingHands:
                 raise TokenUsed(record.token) from error
             if error_code(error) in _NOT_OFFERED:
                 raise NoCapacity(f"{place.instance_type} is not offered in {place.subnet} ({error_code(error)})") from error
+            self._site.forget()
             raise
         shown = answer["Instances"][0]
         log.info("staging instance launched", job=record.job, instance=shown["InstanceId"], type=place.instance_type, gib=record.gib)
