@@ -7,14 +7,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from botocore.exceptions import ClientError
+
 from nodeimage.launch import Role
 
-from .errors import aws_errors
+from .errors import aws_errors, is_absent
 from .identity import CONTENT_TAG, FARM_TAG, IMAGE_TAG, JOB_TAG, REQUEST_TAG, ROLE_TAG, tags_of
 from .session import AwsSession
 
 _GROUP_TAG = "aws:autoscaling:groupName"
 _GONE_INSTANCE = frozenset({"shutting-down", "terminated"})
+#: EC2 describes so many fleets at once.
+_MOST_FLEETS = 100
 _GONE_VOLUME = frozenset({"deleting", "deleted"})
 
 
@@ -85,6 +89,16 @@ class FarmSnapshot:
     gib: int = 0  #: of the volume
     stored_bytes: int | None = None  #: what is kept of it; None: EC2 does not say
     image: str = ""  #: hash of the recipe, where it is an image's
+    request: str = ""  #: image's: the build that made it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fleet:
+    """An instant fleet: the record of one launch."""
+
+    id: str
+    job: str
+    created_at: datetime
 
 
 class Inventory:
@@ -109,6 +123,36 @@ class Inventory:
         with aws_errors("list the farm's snapshots"):
             return [_snapshot(each) for page in self._pages("describe_snapshots", None, OwnerIds=["self"]) for each in page["Snapshots"]]
 
+    def fleets(self) -> list[Fleet]:
+        """Instant fleets. EC2 lists them by their tags alone, and describes those that it is asked for by id."""
+        with aws_errors("list the farm's fleets"):
+            filters = {"resource-type": "fleet", "key": FARM_TAG, "value": self._farm}
+            asked = [{"Name": name, "Values": [value]} for name, value in filters.items()]
+            pages = self._session.client("ec2").get_paginator("describe_tags").paginate(Filters=asked)
+            ids = sorted({tag["ResourceId"] for page in pages for tag in page["Tags"]})
+            return [fleet for first in range(0, len(ids), _MOST_FLEETS) for fleet in self._described(ids[first : first + _MOST_FLEETS])]
+
+    def _described(self, ids: list[str]) -> list[Fleet]:
+        try:
+            shown = self._session.client("ec2").describe_fleets(FleetIds=ids)["Fleets"]
+        except ClientError as error:
+            if not is_absent(error):
+                raise
+            # EC2 refuses all for one that it has forgotten, whose tags it still lists
+            return [fleet for id in ids for fleet in self._described([id])] if len(ids) > 1 else []
+        return [_fleet(each) for each in shown if not each.get("FleetState", "").startswith("deleted")]
+
+    def image_snapshots(self) -> frozenset[str]:
+        """Ids of the snapshots that the account's images are made of."""
+        with aws_errors("list the account's images"):
+            pages = self._session.client("ec2").get_paginator("describe_images").paginate(Owners=["self"])
+            devices = (device for page in pages for image in page["Images"] for device in image.get("BlockDeviceMappings", ()))
+            return frozenset(device["Ebs"]["SnapshotId"] for device in devices if device.get("Ebs", {}).get("SnapshotId"))
+
+    def security_groups(self) -> frozenset[str]:
+        with aws_errors("list the farm's security groups"):
+            return frozenset(each["GroupId"] for page in self._pages("describe_security_groups", None) for each in page["SecurityGroups"])
+
     def _pages(self, call: str, role: Role | None, **more: Any) -> Iterator[Mapping[str, Any]]:
         filters = [{"Name": f"tag:{FARM_TAG}", "Values": [self._farm]}]
         if role is not None:
@@ -118,6 +162,10 @@ class Inventory:
 
 
 # Any: what EC2 describes, as botocore read it.
+
+
+def _fleet(shown: Mapping[str, Any]) -> Fleet:
+    return Fleet(id=shown["FleetId"], job=tags_of(shown).get(JOB_TAG, ""), created_at=shown["CreateTime"])
 
 
 def _instance(shown: Mapping[str, Any]) -> FarmInstance:
@@ -169,4 +217,5 @@ def _snapshot(shown: Mapping[str, Any]) -> FarmSnapshot:
         gib=shown.get("VolumeSize", 0),
         stored_bytes=shown.get("FullSnapshotSizeInBytes"),
         image=tags.get(IMAGE_TAG, ""),
+        request=tags.get(REQUEST_TAG, ""),
     )

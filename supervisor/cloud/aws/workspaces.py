@@ -8,7 +8,7 @@ from __future__ import annotations
 import posixpath
 import secrets
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -23,6 +23,7 @@ from supervisor.domain.workspace import WorkspaceMode
 from .staging_hands import StagingHands, TokenUsed
 from .staging_plan import Plan, Step, plan_of
 from .staging_sight import Sight
+from .strays import Needed
 from .volumes import MOST_GIB, gib_for
 from .workspace_records import Record, Records
 
@@ -286,14 +287,6 @@ class AwsWorkspaces:
         self._hands.delete_snapshots(doomed)
         for id in doomed:
             self._sight.forget_snapshot(id)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Needed:
-    """What workspaces can't do without."""
-
-    tokens: Mapping[str, str]  #: request ids of staging instances and of the volumes that they fill -> content of these
-    contents: frozenset[str]  #: of snapshots
 
 
 def _goes_on(record: Record, wanted: FileList, mode: WorkspaceMode | None) -> bool:
