@@ -86,6 +86,8 @@ class LaunchSite:
         Shape:   types: empty: those that a job gets where it names none. Never empty, and all images have the same series of Blender for it
         Errors:  Refused - there is no such type, no image for any of them, or no zone that has one; Throttled, Unreachable
         """
+        if not types and not self.default_types:
+            raise Refused("no instance type is named: name some in the job's settings, or in [aws] instance_types")
         chosen = self.types.find(types or self.default_types)
         images = self._images(chosen, blender)
         found = [
