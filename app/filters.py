@@ -75,10 +75,6 @@ FILE_WORDS = {
     FileStatus.READY: "ready",
     FileStatus.BAD: "can't be used",
 }
-MARKET_WORDS = {
-    Market.ON_DEMAND: "On demand",
-    Market.SPOT: "Spot",
-}
 DOWNLOAD_WORDS = {
     DownloadStatus.PACKING: "packing",
     DownloadStatus.READY: "ready",
@@ -250,5 +246,4 @@ def init_filters(app: Flask) -> None:
         MARKET_WORDS=MARKET_WORDS,
         FILE_WORDS=FILE_WORDS,
         DOWNLOAD_WORDS=DOWNLOAD_WORDS,
-        MARKET_WORDS=MARKET_WORDS,
     )
