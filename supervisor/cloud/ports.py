@@ -224,6 +224,7 @@ class Workspaces(Protocol):
     def stage(self, job: str, files: Sequence[StagedFile], *, request_id: str, mode: WorkspaceMode | None = None) -> None:
         """Begin (or go on) to bring the files into the job's workspace; return at once. What is there and verified is not fetched again.
 
+        Repeat:  safe, and needed: asking again goes on, until `state` shows an end; after a problem it begins anew
         Shape:   mode: None: as the farm is configured; a cloud that knows one way only ignores it
         """
 
@@ -231,10 +232,11 @@ class Workspaces(Protocol):
         """How far the workspace is. Returns: None if there is none (any more)."""
 
     def snapshot(self, job: str, *, request_id: str) -> None:
-        """Begin to freeze the staged workspace; `state` shows the snapshot when it is there."""
+        """Begin (or go on) to freeze the staged workspace. Repeat: as with `stage`, until `state` shows the snapshot"""
 
     def release_copies(self, job: str) -> None:
-        """Give back what was made for instances of the job that are gone; the snapshot stays."""
+        """Give back what was made for instances of the job that are gone, and what an unfinished staging rents; the snapshot stays.
+        Repeat: safe"""
 
     def delete(self, job: str) -> None:
         """Give back everything of the job's workspace. Repeat: safe."""
@@ -253,11 +255,11 @@ class BlenderFound:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holding:
-    """Something that costs money by its size for as long as it is there: a volume, a snapshot."""
+    """Something that costs money for as long as it is there, by its size, or by what it is where no row of an instance counts it."""
 
     id: str
     job: str  #: that it was made for
-    kind: str  #: volume | snapshot
+    kind: str  #: volume | snapshot | instance: one that prepares a job, or builds an image
     gib: Decimal
     usd_per_month: Decimal
     since: datetime

@@ -11,6 +11,7 @@ from typing import Any
 from nodeimage.protocol import Heartbeat, Unreadable
 from supervisor.domain.instance import Market
 from supervisor.domain.settings import JobSettings, OutputSettings
+from supervisor.domain.workspace import WorkspaceMode
 
 # JSON as sqlite gives it back: its keys are checked here, once.
 
@@ -30,6 +31,7 @@ def settings_from_json(raw: Mapping[str, Any]) -> JobSettings:
     values |= {name: None if (amount := values.get(name)) is None else Decimal(amount) for name in _MONEY}
     values["instance_types"] = tuple(values["instance_types"])
     values["output"] = OutputSettings(**values["output"])
+    values["workspace_mode"] = WorkspaceMode(mode) if (mode := values.get("workspace_mode")) else None
     return JobSettings(**values)
 
 

@@ -37,9 +37,7 @@ def stage(place: PremisesPlace, job: str) -> str:
     place.aside.objects.put(key, body)
     file = StagedFile(path="scene.blend", key=key, bytes=len(body), checksum=f"crc32:{zlib.crc32(body):08x}")
     place.aside.workspaces.stage(job, [file], request_id=f"{job}-stage")
-    record = place.aside.records.find(job)
-    assert record is not None
-    return record.instance
+    return place.aside.record(job).instance
 
 
 def launch(place: PremisesPlace, job: str) -> list[str]:

@@ -20,6 +20,7 @@ class FakeWorkspaces(Trouble):
         super().__init__()
         self._objects = objects
         self.is_slow = False
+        self.doing = ""  #: what is said of a workspace that is staged or frozen slowly
         self._states: dict[str, WorkspaceState] = {}
         self._files: dict[str, tuple[StagedFile, ...]] = {}
         self._staging: dict[str, tuple[StagedFile, ...]] = {}
@@ -43,7 +44,9 @@ class FakeWorkspaces(Trouble):
     def state(self, job: str) -> WorkspaceState | None:
         self._meet_trouble("state")
         self.looks += 1
-        return self._states.get(job)
+        state = self._states.get(job)
+        is_busy = job in self._staging or job in self._freezing
+        return replace(state, doing=self.doing) if state and is_busy else state
 
     def snapshot(self, job: str, *, request_id: str) -> None:
         self._meet_trouble("snapshot")
