@@ -16,6 +16,7 @@ from supervisor.domain.errors import Rejected
 from supervisor.domain.file import FileStatus, is_blend, is_zip
 from supervisor.domain.frame import FIRST_FRAME, LAST_FRAME, FrameStatus, TooManyFrames, parse_frames
 from supervisor.domain.job import JobStatus
+from supervisor.domain.workspace import WorkspaceMode
 
 from .client import ApiError, Client
 from .failure import Failed
@@ -55,6 +56,13 @@ class Wanted:
 @click.option("--format", "file_format", metavar="FORMAT", help="Blender's name of it, such as PNG or OPEN_EXR.  [default: the file's]")
 @click.option("--resolution", type=click.IntRange(1, 1000), metavar="PCT", help="Percent of the scene's resolution.")
 @click.option("--samples", type=click.IntRange(1, 65536), metavar="N", help="Render samples.")
+@click.option(
+    "--workspace",
+    type=click.Choice([mode.value for mode in WorkspaceMode]),
+    metavar="MODE",
+    help="How the files come to rented instances: s3, each fetches them; snapshot, each gets a copy of a volume; auto, by their size.  "
+    "[default: the farm's choice]",
+)
 @click.option("--main", "main_path", metavar="PATH", help="Which .blend of a zip to render.")
 @click.option("--wait", is_flag=True, help="Wait until the job has ended; exit with 1 if frames are missing.")
 @click.option(
@@ -105,7 +113,8 @@ def _check_frames(spec: str | None) -> None:
 def _settings(options: dict[str, Any]) -> dict[str, Any]:
     """All of them, also those that are as the scene has them: a draft that is gone on with may have others from the run before."""
     output = {"format": options["file_format"], "resolution_pct": options["resolution"], "samples": options["samples"]}
-    return {name: options[name] for name in ("frames", "scene", "camera")} | {"instances": options["instances"], "output": output}
+    named = {name: options[name] for name in ("frames", "scene", "camera", "instances")}
+    return named | {"workspace_mode": options["workspace"], "output": output}
 
 
 def _submitted(client: Client, wanted: Wanted) -> models.Job:

@@ -185,10 +185,12 @@ class Compute(Protocol):
         """How many more instances can be launched at present. Returns: None where nobody knows before asking."""
 
     def stop(self, ids: Iterable[str]) -> None:
-        """Ask for instances to stop so that they can be started again; where that makes no sense (spot, local), terminate."""
+        """Ask for instances to stop so that they can be started again; where that makes no sense (spot, local, not running yet),
+        terminate. Repeat: safe"""
 
     def start(self, ids: Iterable[str]) -> None:
-        """Ask for stopped instances to start."""
+        """Ask for stopped instances to start. Repeat: safe; those that run or are gone are no error.
+        Errors: NoCapacity, Refused - these can't be started: the caller ends them and launches others; Throttled, Unreachable"""
 
     def terminate(self, ids: Iterable[str]) -> None:
         """Ask for instances to end for good. Repeat: safe; unknown ids are no error."""
@@ -213,6 +215,7 @@ class WorkspaceState:
     is_staged: bool = False  #: every file is there and verified
     snapshot: str | None = None  #: id of the frozen copy
     problem: str = ""  #: why staging ended, in a sentence that says what to do; empty while it goes on
+    doing: str = ""  #: what goes on, for people, such as `the volume is being filled: 43 %`; empty: nothing that they need to know
 
 
 class Workspaces(Protocol):
@@ -221,6 +224,7 @@ class Workspaces(Protocol):
     def stage(self, job: str, files: Sequence[StagedFile], *, request_id: str, mode: WorkspaceMode | None = None) -> None:
         """Begin (or go on) to bring the files into the job's workspace; return at once. What is there and verified is not fetched again.
 
+        Repeat:  safe, and needed: asking again goes on, until `state` shows an end; after a problem it begins anew
         Shape:   mode: None: as the farm is configured; a cloud that knows one way only ignores it
         """
 
@@ -228,10 +232,11 @@ class Workspaces(Protocol):
         """How far the workspace is. Returns: None if there is none (any more)."""
 
     def snapshot(self, job: str, *, request_id: str) -> None:
-        """Begin to freeze the staged workspace; `state` shows the snapshot when it is there."""
+        """Begin (or go on) to freeze the staged workspace. Repeat: as with `stage`, until `state` shows the snapshot"""
 
     def release_copies(self, job: str) -> None:
-        """Give back what was made for instances of the job that are gone; the snapshot stays."""
+        """Give back what was made for instances of the job that are gone, and what an unfinished staging rents; the snapshot stays.
+        Repeat: safe"""
 
     def delete(self, job: str) -> None:
         """Give back everything of the job's workspace. Repeat: safe."""
@@ -250,11 +255,11 @@ class BlenderFound:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holding:
-    """Something that costs money by its size for as long as it is there: a volume, a snapshot."""
+    """Something that costs money for as long as it is there, by its size, or by what it is where no row of an instance counts it."""
 
     id: str
     job: str  #: that it was made for
-    kind: str  #: volume | snapshot
+    kind: str  #: volume | snapshot | instance: one that prepares a job, or builds an image
     gib: Decimal
     usd_per_month: Decimal
     since: datetime

@@ -24,7 +24,7 @@ class Limits:
 
     max_frames: int
     max_instances: int
-    rents: bool  #: False: the farm renders on its own machine: no markets, no instance types
+    rents: bool  #: False: the farm renders on its own machine: no markets, no instance types, no ways for files to come to them
 
 
 def check_settings(settings: JobSettings, limits: Limits, *, main: Inspection | None) -> None:
@@ -108,6 +108,8 @@ def _check_instances(settings: JobSettings, limits: Limits) -> None:
         raise Rejected("this farm renders on its own machine; spot needs AWS", field="market")
     if settings.instance_types and not limits.rents:
         raise Rejected("this farm renders on its own machine; there are no instance types to choose from", field="instance_types")
+    if settings.workspace_mode and not limits.rents:
+        raise Rejected("this farm renders on its own machine; its instances need not fetch the files", field="workspace_mode")
     price = settings.max_price_usd_per_h
     if price is None:
         return

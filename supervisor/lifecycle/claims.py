@@ -23,16 +23,18 @@ log = structlog.get_logger(__name__)
 
 #: Claims freed in one tick; the rest comes with the next.
 _MOST_AT_ONCE = 2000
+_HOLD_NOTHING = frozenset({InstanceStatus.STOPPED, InstanceStatus.TERMINATING, InstanceStatus.TERMINATED})
 
 
 def gone_nodes(farm: Farm, job: Job) -> list[Instance]:
     """The job's instances that are gone and may have left claims behind.
 
-    One that was given up is gone at once; one that is being released says goodbye itself, and is waited for.
+    One that was given up is gone at once; one that is being released says goodbye itself, and is waited for. One that was stopped holds
+    nothing: if it is started again, it claims anew.
     """
     with farm.db.read() as connection:
         found = [instance for instance in instances.instances_of(connection, job.id) if not instance.claims_freed]
-    gone = {InstanceStatus.TERMINATED} | (set() if job.status is JobStatus.RELEASING else {InstanceStatus.TERMINATING})
+    gone = _HOLD_NOTHING - ({InstanceStatus.TERMINATING} if job.status is JobStatus.RELEASING else set())
     return [instance for instance in found if instance.status in gone]
 
 
@@ -100,7 +102,7 @@ def _is_ownerless(farm: Farm, job: Job, claim: Claim) -> bool:
         launches = instances.launches_of(connection, job.id)
     if not owners:
         return is_all_shown(launches, now=farm.now())
-    return owners[0].status in {InstanceStatus.TERMINATED, InstanceStatus.TERMINATING}
+    return owners[0].status in _HOLD_NOTHING
 
 
 def free_ended_claims(farm: Farm, job: Job) -> None:

@@ -1,10 +1,10 @@
-"""Settle what instances and nodes are by the cloud's and their own word; give up those that are silent."""
+"""Settle what instances and nodes are, by the cloud's word and their own."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import structlog
 
@@ -24,16 +24,16 @@ log = structlog.get_logger(__name__)
 
 #: An instance that the cloud showed and shows no more is gone after so long: listings may be late.
 _MISSING_IS_GONE = timedelta(seconds=60)
-#: A node is given so long from its instance's start to its first heartbeat: the machine boots, the workspace comes.
-_FIRST_BEAT = timedelta(seconds=300)
 #: Pause after a launch whose instances all ended without a frame: doubled each time.
 _LONGEST_BACK_OFF = timedelta(seconds=60)
+#: Clouds give two minutes. A notice that says more is not believed: we would leave the instance alone for as long.
+_LONGEST_NOTICE = timedelta(minutes=15)
 
 _AT_WORK = frozenset({InstanceStatus.REQUESTED, InstanceStatus.PENDING, InstanceStatus.RUNNING})
 
 
 def settle_nodes(farm: Farm, tick: Tick, watch: Watch) -> None:
-    """Write down what was seen of instances and nodes, and end those that are given up."""
+    """Write down what was seen of instances and nodes. Repeat: safe"""
     with farm.db.read() as connection:
         known = {instance.id: instance for instance in instances.rented_instances(connection)}
         known |= instances.find_instances(connection, [shown.id for shown in tick.rented if shown.id not in known])
@@ -43,9 +43,8 @@ def settle_nodes(farm: Farm, tick: Tick, watch: Watch) -> None:
         with farm.db.write() as connection:
             for seen, instance in changed:
                 _settle_instance(connection, seen, instance)
-            _settle_losses(connection, changed, at=tick.now)
+            _settle_losses(connection, changed, tick)
             _settle_beats(connection, tick)
-    _give_up_silent(farm, tick, watch)
 
 
 def _as_shown(tick: Tick, known: dict[str, Instance], known_jobs: frozenset[str]) -> list[tuple[Instance | None, Instance]]:
@@ -80,6 +79,9 @@ def _instance(shown: RentedInstance, seen: Instance | None, *, at: datetime) -> 
         beat_etag=seen.beat_etag if seen else "",
         beat_at=seen.beat_at if seen else None,
         heartbeat=seen.heartbeat if seen else None,
+        interruption_at=seen.interruption_at if seen else None,
+        was_interrupted=shown.was_interrupted or bool(seen and seen.was_interrupted),
+        given_back=bool(seen and seen.given_back),
         # its last moments count: what it claimed after it was given up is freed when it is gone for sure
         claims_freed=bool(seen and seen.claims_freed and (was_gone or not is_gone)),
     )
@@ -103,24 +105,43 @@ def _settle_instance(connection: Connection, seen: Instance | None, instance: In
         log.info("instance changed", job=instance.job, instance=instance.id, to=str(instance.status), note=instance.note)
 
 
-def _settle_losses(connection: Connection, changed: Iterable[tuple[Instance | None, Instance]], *, at: datetime) -> None:
-    """Instances ended that were to render on: tell people, and let the next launch wait where nothing came of this one."""
+def _settle_losses(connection: Connection, changed: Iterable[tuple[Instance | None, Instance]], tick: Tick) -> None:
+    """Instances ended that were to render on: tell people, and let the next launch wait where nothing came of this one.
+
+    What the cloud took back says nothing of the launch: the next one does not wait.
+    """
     launches = {}
     for seen, instance in changed:
         job = jobs.find_job(connection, instance.job)
-        is_lost = instance.status is InstanceStatus.TERMINATED and not _ended_in_good_order(seen)
+        is_lost = instance.status is InstanceStatus.TERMINATED and not _ended_in_good_order(seen, tick)
         if not is_lost or job is None or job.status not in {JobStatus.LAUNCHING, JobStatus.RENDERING}:
             continue
-        launches[instance.request_id] = instance
+        is_taken_back = _is_taken_back(instance, tick)
+        if not is_taken_back:
+            launches[instance.request_id] = instance
         if seen is None or seen.status in _AT_WORK:  # that others were given up was told when they were
-            events.add_event(connection, job.id, at=at, text=_loss(instance))
+            text = f"instance {instance.id} was taken back by the cloud" if is_taken_back else _loss(instance)
+            events.add_event(connection, job.id, at=tick.now, text=text)
     for instance in launches.values():
-        _note_lost_launch(connection, instance, at=at)
+        _note_lost_launch(connection, instance, at=tick.now)
 
 
-def _ended_in_good_order(seen: Instance | None) -> bool:
-    beat = seen.heartbeat if seen else None
-    return beat is not None and beat.state is NodeState.GONE
+def _ended_in_good_order(seen: Instance | None, tick: Tick) -> bool:
+    """Say whether its end was expected: we gave it back, or its node said goodbye, if only in this very tick."""
+    if seen is None or _is_taken_back(seen, tick):
+        return False
+    beat = _last_beat(seen, tick)
+    return seen.given_back or (beat is not None and beat.state is NodeState.GONE)
+
+
+def _is_taken_back(instance: Instance, tick: Tick) -> bool:
+    beat = _last_beat(instance, tick)
+    return instance.is_taken_back or (beat is not None and beat.interruption_at_ms > 0)
+
+
+def _last_beat(instance: Instance, tick: Tick) -> Heartbeat | None:
+    changed = tick.beats.get(instance.node)
+    return (changed.heartbeat if changed else None) or instance.heartbeat
 
 
 def _loss(instance: Instance) -> str:
@@ -150,9 +171,22 @@ def _settle_beats(connection: Connection, tick: Tick) -> None:
         if instance is None:
             continue
         instances.record_heartbeat(connection, instance.id, etag=beat.etag, heartbeat=beat.heartbeat, at=tick.now)
+        if beat.heartbeat and beat.heartbeat.interruption_at_ms > 0 and instance.interruption_at is None:
+            _note_interruption(connection, instance, beat.heartbeat, at=tick.now)
         if beat.heartbeat and instance.status in _AT_WORK:
             _begin_frames(connection, instance, beat.heartbeat, at=tick.now)
         jobs.touch(connection, instance.job)
+
+
+def _note_interruption(connection: Connection, instance: Instance, beat: Heartbeat, *, at: datetime) -> None:
+    """The cloud has given notice: the node takes no more frames, and `pool` asks for another instance at once."""
+    latest_ms = int((at + _LONGEST_NOTICE).timestamp() * 1000)
+    interruption_at = datetime.fromtimestamp(min(beat.interruption_at_ms, latest_ms) / 1000, UTC)
+    instances.note_interruption(connection, instance.id, at=interruption_at)
+    if instance.is_rented:
+        text = f"the cloud is about to take instance {instance.id} back; it takes no more frames"
+        events.add_event(connection, instance.job, at=at, text=text)
+    log.info("interruption announced", job=instance.job, instance=instance.id, at_ms=beat.interruption_at_ms)
 
 
 def _begin_frames(connection: Connection, instance: Instance, beat: Heartbeat, *, at: datetime) -> None:
@@ -165,45 +199,3 @@ def _begin_frames(connection: Connection, instance: Instance, beat: Heartbeat, *
         jobs.change_job(connection, job.id, began_at=at)
     if beat.blender_version and beat.blender_version != job.blender_version:
         jobs.change_job(connection, job.id, blender_version=beat.blender_version)
-
-
-def _give_up_silent(farm: Farm, tick: Tick, watch: Watch) -> None:
-    """End the instances whose node has been silent for longer than its lease, and ask again for those that we asked to end."""
-    with farm.db.read() as connection:
-        rented = instances.rented_instances(connection)
-    running = [instance for instance in rented if instance.status is InstanceStatus.RUNNING]
-    watch.running_since = {instance.id: watch.running_since.get(instance.id, tick.now) for instance in running}
-    lease = timedelta(seconds=farm.config.node.lease_s)
-    silent = [instance for instance in running if _silence(instance, tick, watch) > _allowed(instance, watch, lease)]
-    if silent:
-        with farm.db.write() as connection:
-            for instance in silent:
-                _give_up(connection, instance, tick)
-    still_there = {shown.id for shown in tick.rented if shown.status in _AT_WORK}
-    ending = [instance.id for instance in rented if instance.status is InstanceStatus.TERMINATING and instance.id in still_there]
-    _terminate(farm, [instance.id for instance in silent] + ending)
-
-
-def _silence(instance: Instance, tick: Tick, watch: Watch) -> timedelta:
-    """How long we have watched a node in vain."""
-    heard = [watch.running_since[instance.id], tick.watching_since] + ([instance.beat_at] if instance.beat_at else [])
-    return tick.now - max(heard)
-
-
-def _allowed(instance: Instance, watch: Watch, lease: timedelta) -> timedelta:
-    return lease if instance.beat_at else max(lease, _FIRST_BEAT)
-
-
-def _give_up(connection: Connection, instance: Instance, tick: Tick) -> None:
-    since = f"for {(tick.now - instance.beat_at).total_seconds():.0f} s" if instance.beat_at else "since its launch"
-    note = f"given up: its node has been silent {since}"
-    instances.end_instances(connection, [instance.id], note=note)
-    jobs.touch(connection, instance.job)
-    events.add_event(connection, instance.job, at=tick.now, text=f"instance {instance.id} is {note}")
-    log.warning("node given up", job=instance.job, instance=instance.id, node=instance.node)
-
-
-def _terminate(farm: Farm, ids: Iterable[str]) -> None:
-    chosen = list(ids)
-    if chosen:
-        farm.cloud.compute.terminate(chosen)

@@ -32,7 +32,6 @@ class Swept:
 def sweep(farm: Farm) -> list[Swept]:
     """Give back what nobody owns. Returns: what was given back. Repeat: safe. The caller keeps ticks from running meanwhile"""
     swept = sweep_report(farm, dry_run=False)
-    _delete_old_status_objects(farm)
     for thing in swept:
         log.warning("swept", id=thing.id, what=thing.what)
     return swept
@@ -84,8 +83,8 @@ def _left_workspaces(workspaces: Iterable[str], known: Mapping[str, JobStatus], 
     return found
 
 
-def _delete_old_status_objects(farm: Farm) -> None:
-    """Nodes that ended leave their status object behind; every tick lists them."""
+def delete_old_heartbeats(farm: Farm) -> None:
+    """Delete the status objects that nodes left behind: every tick lists them while something is rented. Repeat: safe"""
     before = farm.now() - _STATUS_KEPT
     old = [listed.key for listed in farm.cloud.objects.list(NODES_PREFIX) if listed.modified_at < before]
     if not old:

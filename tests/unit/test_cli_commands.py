@@ -266,6 +266,12 @@ def test_submit_prints_the_job_and_its_page(site: Site, env: dict[str, str]) -> 
     assert "to render: frames 1-4" in done.stderr
 
 
+def test_submit_asks_for_a_way_of_the_files_and_says_where_there_is_none(env: dict[str, str]) -> None:
+    done = kiln("submit", SAMPLE, "--workspace", "snapshot", env=env)
+    assert done.exit_code == 1
+    assert "this farm renders on its own machine" in done.stderr
+
+
 def test_submit_with_json_prints_json_alone(env: dict[str, str]) -> None:
     done = kiln("submit", SAMPLE, "--json", env=env)
     assert json.loads(done.stdout)["status"] == "submitted"

@@ -52,6 +52,7 @@ def a_job(status: str = "rendering", received: int = 0, total: int = 2, **more: 
             market=Market.ON_DEMAND,
             max_price_usd_per_h=None,
             instance_types=[],
+            workspace_mode=None,
             scene=None,
             camera=None,
             output=models.OutputSettings(name=None, format=None, resolution_pct=None, samples=None),

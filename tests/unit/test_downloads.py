@@ -92,11 +92,11 @@ def test_zip_has_every_received_frame_under_the_name_that_blender_gave(bench: Fa
 def test_packing_reads_no_frame_and_writes_nothing_but_what_is_in_the_zip(bench: FakeFarm) -> None:
     job = a_job(bench)
     written = len(bench.cloud.objects.writes)
-    bench.cloud.objects.listed.clear()
+    bench.cloud.objects.lists.clear()
 
     download = packed(bench, job)
 
-    assert bench.cloud.objects.listed == [frames_prefix(job)]
+    assert bench.cloud.objects.lists == [frames_prefix(job)]
     assert bench.cloud.objects.opened == []
     assert len(bench.cloud.objects.writes) == written
     assert commands.open_download(bench.farm, download).bytes > 9000
