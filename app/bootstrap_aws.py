@@ -1,16 +1,189 @@
-"""The composition root's half for AWS: what a farm that rents instances is put together from."""
+"""The composition root's half for AWS: what a farm that rents instances is put together from. Nothing is asked of AWS while it is."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from time import monotonic
 
+import structlog
+
+from supervisor.cloud.agent import publish_agent
+from supervisor.cloud.aws.account import AwsAccount
+from supervisor.cloud.aws.believed import Believed
+from supervisor.cloud.aws.checks import AwsDoctor
+from supervisor.cloud.aws.compute import Ec2Compute
+from supervisor.cloud.aws.identity import Identity, keep_identity
+from supervisor.cloud.aws.inventory import Inventory
+from supervisor.cloud.aws.launch_site import LaunchSite
+from supervisor.cloud.aws.orphans import Claims, Orphans
+from supervisor.cloud.aws.premises import AwsPremises
+from supervisor.cloud.aws.prices import REFRESH_S, AwsPrices
 from supervisor.cloud.aws.session import AwsSession
-from supervisor.config import Config
+from supervisor.cloud.aws.setup import AwsSetup, Wishes
+from supervisor.cloud.aws.staging_hands import StagingHands
+from supervisor.cloud.aws.staging_places import StagingSite
+from supervisor.cloud.aws.staging_sight import Sight
+from supervisor.cloud.aws.template import base_data
+from supervisor.cloud.aws.workspace_records import Records
+from supervisor.cloud.aws.workspaces import AwsWorkspaces
+from supervisor.cloud.ports import BlenderFound, Cloud, CloudError
+from supervisor.cloud.s3 import S3ObjectStore
+from supervisor.cloud.s3_uploads import S3Uploads
+from supervisor.config import Config, words
+from supervisor.timers import Timer
+
+log = structlog.get_logger(__name__)
 
 #: Keys that an administrator typed on the page, in the data folder.
 KEYS_FILE = "aws-keys.json"
+#: The agent is looked for in the bucket no more often than this.
+_AGENT_BELIEVED_S = 600.0
+#: While AWS can't be asked for the images, it is asked no more often than this.
+_ASK_AGAIN_S = 15.0
 
 
 def open_session(config: Config, data: Path) -> AwsSession:
     """The farm's way into AWS. Nothing is sent yet."""
-    return AwsSession(region=config.aws.region, profile=config.aws.profile, keys_file=data / KEYS_FILE)
+    return AwsSession(
+        region=config.aws.region,
+        profile=config.aws.profile,
+        keys_file=data / KEYS_FILE,
+        s3_endpoint=config.store.endpoint,
+        s3_region=config.store.region if config.store.endpoint else "",
+    )
+
+
+def aws_store(config: Config, data: Path) -> S3ObjectStore:
+    """The farm's two buckets. Errors: BadConfig"""
+    return _objects(open_session(config, data), keep_identity(data, config.aws))
+
+
+def aws_cloud(config: Config, data: Path) -> tuple[Cloud, tuple[Timer, ...]]:
+    """Everything on AWS, with what is to be done for it at intervals. Errors: BadConfig"""
+    parts = _parts(config, data)
+    setup = AwsSetup(parts.session, parts.identity, Wishes.of(config), template_data=partial(base_data, parts.identity))
+    doctor = AwsDoctor(
+        parts.session,
+        setup=setup,
+        site=parts.site,
+        objects=parts.objects,
+        prices=parts.prices,
+        price_problem=lambda: parts.prices.problem,
+        launch=config.launch,
+    )
+    hands = StagingHands(
+        parts.session,
+        farm=parts.identity.farm,
+        site=StagingSite(parts.site, types=words(config.workspace.staging_instance_type)),
+        throughput_mib_s=config.workspace.volume_throughput_mib_s,
+    )
+    workspaces = _workspaces(config, parts, hands)
+    cloud = Cloud(
+        objects=parts.objects,
+        uploads=parts.uploads[0],
+        compute=Ec2Compute(parts.session, parts.identity, aws=config.aws, launch=config.launch, site=parts.site, prices=parts.prices),
+        workspaces=workspaces,
+        premises=_premises(parts, doctor, hands, workspaces),
+        prices=parts.prices,
+        internal_endpoint=config.store.endpoint,
+        account=AwsAccount(parts.session, setup),
+    )
+    return cloud, (Timer(name="prices", every_s=REFRESH_S, call=parts.prices.refresh),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parts:
+    """What several ports are made with."""
+
+    session: AwsSession
+    identity: Identity
+    objects: S3ObjectStore
+    uploads: tuple[S3Uploads, S3Uploads]  #: into the projects bucket, and into the received one
+    prices: AwsPrices
+    inventory: Inventory
+    site: LaunchSite
+
+
+def _parts(config: Config, data: Path) -> _Parts:
+    session, identity = open_session(config, data), keep_identity(data, config.aws)
+    objects = _objects(session, identity)
+    return _Parts(
+        session=session,
+        identity=identity,
+        objects=objects,
+        uploads=(_uploads(session, identity.projects_bucket), _uploads(session, identity.received_bucket)),
+        prices=AwsPrices(session, config.aws, folder=data),
+        inventory=Inventory(session, farm=identity.farm),
+        site=LaunchSite(
+            session,
+            identity,
+            aws=config.aws,
+            workspace=config.workspace,
+            node=config.node,
+            agent=Believed(lambda: publish_agent(objects), lasts_s=_AGENT_BELIEVED_S, clock=monotonic),
+        ),
+    )
+
+
+def _objects(session: AwsSession, identity: Identity) -> S3ObjectStore:
+    return S3ObjectStore(session.late("s3"), identity.projects_bucket, received_bucket=identity.received_bucket)
+
+
+def _uploads(session: AwsSession, bucket: str) -> S3Uploads:
+    return S3Uploads(session.late("s3"), bucket, connect=lambda endpoint: session.late("s3", endpoint=endpoint))
+
+
+def _workspaces(config: Config, parts: _Parts, hands: StagingHands) -> AwsWorkspaces:
+    return AwsWorkspaces(
+        objects=parts.objects,
+        records=Records(parts.objects, clock=_now),
+        sight=Sight(parts.inventory, parts.objects, clock=_now),
+        hands=hands,
+        config=config.workspace,
+        believed_s=config.aws.describe_s,
+        release_template=parts.site.versions.delete,
+    )
+
+
+def _premises(parts: _Parts, doctor: AwsDoctor, hands: StagingHands, workspaces: AwsWorkspaces) -> AwsPremises:
+    return AwsPremises(
+        blenders=_Blenders(parts.site.images.blenders),
+        doctor=doctor,
+        inventory=parts.inventory,
+        rates=parts.prices,
+        orphans=Orphans(
+            parts.session,
+            inventory=parts.inventory,
+            hands=hands,
+            versions=parts.site.versions,
+            uploads=parts.uploads,
+            claims=Claims(needed=workspaces.needed, builds=frozenset),
+            clock=_now,
+        ),
+    )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class _Blenders:
+    """The Blenders on the images; while AWS can't be asked, those that were seen last: pages are shown all the same."""
+
+    def __init__(self, look: Callable[[], Sequence[BlenderFound]]) -> None:
+        self._look = look
+        self._seen: Sequence[BlenderFound] = ()
+        self._again_at = 0.0
+
+    def __call__(self) -> Sequence[BlenderFound]:
+        if monotonic() >= self._again_at:
+            try:
+                self._seen = self._look()
+            except CloudError as error:
+                log.warning("images not readable", error=str(error))
+                self._again_at = monotonic() + _ASK_AGAIN_S
+        return self._seen

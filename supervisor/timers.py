@@ -12,6 +12,7 @@ import structlog
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
+from .cloud.ports import CloudError
 from .farm import Farm
 from .lifecycle.books import Books
 from .lifecycle.deleting import delete_leftovers
@@ -44,7 +45,7 @@ class Upkeep(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timer:
-    """An Upkeep of the farm's own."""
+    """Something done at intervals: what the farm does by itself, and what only the composition root knows of."""
 
     name: str
     every_s: float
@@ -155,9 +156,18 @@ class Timers:
 
 
 def _guarded(timer: Upkeep) -> Callable[[], None]:
+    said = ""
+
     def run() -> None:
+        nonlocal said
         try:
             timer.call()
+            said = ""
+        except CloudError as error:
+            # a cloud that does not answer, or that nobody is signed in to, may stay so for days: it is said once
+            if str(error) != said:
+                log.warning("timer put off", timer=timer.name, error=str(error))
+            said = str(error)
         except Exception:
             log.exception("timer failed", timer=timer.name)
 

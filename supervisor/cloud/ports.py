@@ -384,8 +384,11 @@ class CloudAccount(Protocol):
         """Sign in with these keys from now on, once the cloud knows them; two empty ones: forget those that were given.
         Errors: Refused - the cloud does not know them, and nothing was changed; Unreachable"""
 
-    def policy(self) -> Mapping[str, object]:
-        """What the credentials must allow, and no more. Asks nobody."""
+    def policy(self, *, part: str = "") -> Mapping[str, object]:
+        """What the credentials must allow, and no more. Asks nobody.
+
+        Shape:   part: `run`, `setup` or `build`: what that takes alone; empty: all of it
+        """
 
     def plan(self, *, origin: str = "") -> Sequence[SetupStep]:
         """What is there of what the farm needs. Changes nothing.

@@ -330,7 +330,7 @@ deletions = Table(
 farm_facts = Table(
     "farm_facts",
     metadata,
-    # removed_versions: of the jobs that are gone | tick: the last good one | books: when costs were counted last
+    # removed_versions: of the jobs that are gone | tick: the last good one | look: the last one | books: when costs were counted last
     Column("name", String, primary_key=True),
     Column("number", Integer, nullable=False, default=0),
     Column("at", Utc),
