@@ -127,6 +127,7 @@ class Failure(StrEnum):
     HANG = "hang"  #: no progress for frame_timeout_s
     OUT_OF_MEMORY = "out_of_memory"  #: Blender ran out of memory or was killed for it
     BAD_OUTPUT = "bad_output"  #: no output, or one that is empty, does not open or has the wrong size
+    DEVICE = "device"  #: the node must render on its GPU, and Blender can't use it or did not
     DELIVERY = "delivery"  #: rendered, but could not be delivered (disk full on the node, store refuses)
 
 
@@ -288,7 +289,8 @@ class Output:
 class Finding:
     """Something Blender noticed about the file, for a person to read. The farm acts on `unbaked` only."""
 
-    code: str  #: missing_file, unbaked, scripts_blocked, freestyle_script, movie_format, linked_id, gpu_absent, outputs_redirected …
+    #: missing_file, unbaked, scripts_blocked, freestyle_script, movie_format, linked_id, gpu_absent, software_gl, outputs_redirected …
+    code: str
     text: str  #: one sentence, with the name of what it is about
 
 
@@ -375,6 +377,9 @@ class NodeConfig:
     blender: str = ""  #: command line of Blender (`blender`) or of a Python that has bpy, split as a shell splits words
     blender_kind: str = "blender"  #: `blender` or `bpy`
     threads: int = 0  #: CPU threads for Blender; 0: all
+    device: str = (
+        ""  #: `gpu`: what the CPU rendered is a failure; `cpu`: whatever the file asks for; empty: as the file asks, if it can be had
+    )
     heartbeat_s: float = 2.0
     poll_s: float = 1.0  #: how often an idle node looks at the order
     idle_s: float = 120.0  #: exits after so long with nothing to claim

@@ -16,7 +16,7 @@ import time
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import boto3
 from botocore.config import Config
@@ -121,17 +121,17 @@ def agent_command(folder: Path, *, check_only: bool) -> tuple[list[str], dict[st
     return [sys.executable, *words], {**os.environ, "PYTHONPATH": str(folder), "PYTHONUNBUFFERED": "1"}
 
 
-def main() -> int:
+def main() -> NoReturn:
     run, agents = Path(os.environ.get("KILN_RUN", RUN)), Path(os.environ.get("KILN_AGENTS", AGENTS))
     try:
         folder = agent_folder(run, agents)
     except (NoAgent, OSError, ValueError, KeyError) as error:
         sys.stderr.write(f"kiln: {error}\n")
-        return 1
+        sys.exit(1)
     command, environment = agent_command(folder, check_only="--check" in sys.argv[1:])
     sys.stderr.flush()
     os.execve(command[0], command, environment)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

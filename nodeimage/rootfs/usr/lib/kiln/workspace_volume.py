@@ -100,7 +100,9 @@ def chosen(found: list[Volume], mode: str) -> Volume | None:
 
 
 def _named(found: list[Volume]) -> str:
-    return ", ".join(f"{volume.path} ({volume.serial or 'no serial'}, {volume.fstype or 'blank'}, label “{volume.label}”)" for volume in found)
+    return ", ".join(
+        f"{volume.path} ({volume.serial or 'no serial'}, {volume.fstype or 'blank'}, label “{volume.label}”)" for volume in found
+    )
 
 
 def wait_for_volume(mode: str, workspace: Path, *, patience_s: float = PATIENCE_S) -> Volume:
