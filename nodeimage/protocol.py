@@ -15,6 +15,7 @@ from typing import Any, Self
 #: Raised by one when an old node could misread a new message. The farm serves every version that still has a live node.
 VERSION = 1
 
+PROJECTS_PREFIX = "projects/"
 AGENT_PREFIX = "agent/"
 INBOX_PREFIX = "inbox/"
 RECEIVED_PREFIX = "received/"  #: may be a bucket of its own
@@ -31,7 +32,7 @@ def frame_name(frame: int) -> str:
 
 
 def project_key(job: str, path: str) -> str:
-    return f"projects/{job}/{path}"
+    return f"{PROJECTS_PREFIX}{job}/{path}"
 
 
 def order_key(job: str) -> str:

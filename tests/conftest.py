@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,6 +13,9 @@ from supervisor.cloud.s3 import S3ObjectStore
 from supervisor.cloud.s3_uploads import S3Uploads
 
 from .fakes import FakeCloud
+
+if TYPE_CHECKING:
+    from .aws.moto_server import Moto
 
 BUCKET = "kiln"
 
@@ -39,3 +44,18 @@ def object_store(weed: SeaweedFS) -> S3ObjectStore:
 @pytest.fixture(scope="session")
 def uploads(weed: SeaweedFS) -> S3Uploads:
     return S3Uploads(weed.connect(), BUCKET, connect=weed.connect, is_full=weed.is_full)
+
+
+@pytest.fixture(scope="module")
+def moto_server() -> Iterator[Moto]:
+    """AWS on this machine, one for a module; tests ask for `moto`."""
+    # imported here: it takes seconds and belongs to a few modules alone
+    with import_module("tests.aws.moto_server").serve() as moto:
+        yield moto
+
+
+@pytest.fixture
+def moto(moto_server: Moto) -> Moto:
+    """AWS on this machine, as an account is at the start, with an image of the farm's."""
+    moto_server.reset()
+    return moto_server

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from enum import StrEnum
 from typing import BinaryIO, Protocol
 
 from supervisor.domain.instance import InstanceStatus, Market
@@ -39,6 +40,17 @@ class Unreachable(CloudError):
 
 class Refused(CloudError):
     """The cloud will never do this as asked: a person must act."""
+
+
+#: What to do about `SignedOut`, for people.
+SIGNED_OUT = (
+    "the farm is not signed in to AWS; an administrator types keys on its AWS page, or gives the machine that it runs on "
+    "an instance role, or sets AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY where it is started"
+)
+
+
+class SignedOut(Refused):
+    """There are no credentials for the cloud: a person must give some."""
 
 
 class Full(CloudError):
@@ -269,6 +281,7 @@ class Check:
     is_ok: bool
     text: str  #: what is so
     remedy: str = ""  #: what to do; empty when ok
+    is_warning: bool = False  #: not ok, and yet nothing that keeps a job from being rendered
 
 
 class Premises(Protocol):
@@ -313,6 +326,78 @@ class Prices(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SignedIn:
+    """Who the farm is to the cloud."""
+
+    account: str  #: the account's number
+    name: str  #: of the user or role, as the cloud names it
+    source: str  #: where its credentials come from, in words
+    has_typed_keys: bool  #: they were typed on the page, so they can be forgotten there
+
+
+class StepState(StrEnum):
+    """What is true of a thing that the farm needs in its account."""
+
+    ABSENT = "absent"  #: it is not there; setting up makes it
+    DIFFERS = "differs"  #: it is there and not as it must be; setting up changes it
+    READY = "ready"  #: it is as it must be
+    BLOCKED = "blocked"  #: it can't be made before a person did what `SetupStep.text` says
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetupStep:
+    """A thing that the farm needs in its account, as it is now."""
+
+    name: str  #: what it is, with its name there
+    state: StepState
+    text: str  #: what is so, and what setting up would do
+
+
+class RemovalState(StrEnum):
+    """What became of a thing that setting up made."""
+
+    REMOVED = "removed"  #: it is gone, or would be
+    STAYS = "stays"  #: it is left, for the reason that the text says
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removal:
+    """A thing of the farm's in its account, when everything is taken down."""
+
+    name: str
+    state: RemovalState
+    text: str = ""
+
+
+class CloudAccount(Protocol):
+    """The account that the farm rents in: who it is there, and what it needs there before it can rent."""
+
+    def who(self) -> SignedIn:
+        """Ask the cloud who we are. Errors: SignedOut; Refused - the credentials are wrong; Unreachable"""
+
+    def change_keys(self, access_key: str, secret_key: str) -> None:
+        """Sign in with these keys from now on, once the cloud knows them; two empty ones: forget those that were given.
+        Errors: Refused - the cloud does not know them, and nothing was changed; Unreachable"""
+
+    def policy(self) -> Mapping[str, object]:
+        """What the credentials must allow, and no more. Asks nobody."""
+
+    def plan(self, *, origin: str = "") -> Sequence[SetupStep]:
+        """What is there of what the farm needs. Changes nothing.
+
+        Shape:   origin: where browsers see the farm, if the configuration does not say; they may upload from there
+        """
+
+    def set_up(self, *, origin: str = "") -> Iterator[SetupStep]:
+        """Make what is lacking, step by step; yield each when it is done, or when it can't be. Repeat: safe, after a crash too.
+        Errors: those of the step that failed; what came before it stays"""
+
+    def tear_down(self, *, with_data: bool, dry_run: bool) -> Iterator[Removal]:
+        """Remove what setting up made; yield each thing that is gone, or that stays. Repeat: safe.
+        Errors: Refused - something of the farm is still rented, and nothing was removed"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cloud:
     """One cloud: all ports together, built by `app.bootstrap`."""
 
@@ -323,3 +408,4 @@ class Cloud:
     premises: Premises
     prices: Prices
     internal_endpoint: str  #: the store's address as seen from this machine
+    account: CloudAccount | None = None  #: None: the cloud rents nothing, and needs no account

@@ -11,7 +11,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ParamValidationError
 from urllib3.exceptions import HTTPError
 
-from .ports import CloudError, Full, Refused, Throttled, Unreachable
+from .ports import CloudError, Full, Refused, SignedOut, Throttled, Unreachable
 
 _FULL_CODES = frozenset({"507", "InsufficientStorage", "XMinioStorageFull", "QuotaExceeded"})
 _FULL_TEXTS = ("no space left", "no writable volume", "no free volume", "not enough space", "insufficient storage", "disk full")
@@ -108,7 +108,9 @@ def store_errors(what: str, *, is_full: Callable[[], bool] | None = None) -> Ite
         raise sorted_error(
             what, code=error_code(error), status=int(metadata.get("HTTPStatusCode", 0)), message=str(message), is_full=is_full
         ) from error
-    except (ParamValidationError, NoCredentialsError) as error:
+    except NoCredentialsError as error:
+        raise SignedOut(f"can't {what}: there are no credentials for the store; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY") from error
+    except ParamValidationError as error:
         raise Refused(f"can't {what}: {error}") from error
     except (BotoCoreError, HTTPError, ConnectionError, TimeoutError) as error:
         raise Unreachable(f"can't {what}: {error}") from error

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ParamValidationError, PartialCredentialsError
 from urllib3.exceptions import HTTPError
 
-from supervisor.cloud.ports import CloudError, NoCapacity, Refused, Throttled, Unreachable
+from supervisor.cloud.ports import SIGNED_OUT, CloudError, NoCapacity, Refused, SignedOut, Throttled, Unreachable
 
 #: There is nothing of the kind to rent now. Quotas too: they are free again when other jobs end, and the doctor tells of those that are 0.
 NO_CAPACITY_CODES = frozenset(
@@ -42,6 +42,21 @@ THROTTLED_CODES = frozenset(
         "TooManyRequestsException",
     }
 )
+#: What a person does about an answer that AWS will give again and again.
+_REMEDIES = {
+    "AccessDenied": "the farm's keys may not do this: compare their policy with what `kiln aws policy` prints",
+    "AccessDeniedException": "the farm's keys may not do this: compare their policy with what `kiln aws policy` prints",
+    "UnauthorizedOperation": "the farm's keys may not do this: compare their policy with what `kiln aws policy` prints",
+    "AuthFailure": "AWS does not accept the farm's keys: an administrator gives new ones on the AWS page",
+    "InvalidAccessKeyId": "AWS does not know the farm's keys (any more): an administrator gives new ones on the AWS page",
+    "InvalidClientTokenId": "AWS does not know the farm's keys (any more): an administrator gives new ones on the AWS page",
+    "UnrecognizedClientException": "AWS does not know the farm's keys (any more): an administrator gives new ones on the AWS page",
+    "SignatureDoesNotMatch": "the secret key is wrong, or this machine's clock is",
+    "ExpiredToken": "the credentials have run out: sign in again, or give the farm keys that last",
+    "RequestExpired": "this machine's clock is wrong, or the credentials have run out",
+    "OptInRequired": "the account has not signed up for this service yet: open it in the AWS console once",
+    "AuthFailure.ServiceLinkedRoleCreationNotPermitted": "the account has no role for spot instances yet: `kiln aws setup` makes it",
+}
 UNREACHABLE_CODES = frozenset(
     {"InternalError", "InternalFailure", "InternalServerError", "ServiceUnavailable", "Unavailable", "RequestTimeout"}
 )
@@ -59,6 +74,16 @@ def is_absent(error: ClientError) -> bool:
 
 
 @contextmanager
+def suppress_absent() -> Iterator[None]:
+    """Take the answer that there is no such thing for done: what was to be removed is gone."""
+    try:
+        yield
+    except ClientError as error:
+        if not is_absent(error):
+            raise
+
+
+@contextmanager
 def aws_errors(what: str) -> Iterator[None]:
     """Turn what boto3 raises into a CloudError whose message begins with `what` was attempted, such as `launch 2 instances for job_1`.
 
@@ -68,7 +93,9 @@ def aws_errors(what: str) -> Iterator[None]:
         yield
     except ClientError as error:
         raise sorted_error(what, error) from error
-    except (ParamValidationError, NoCredentialsError, PartialCredentialsError) as error:
+    except NoCredentialsError as error:
+        raise SignedOut(f"can't {what}: {SIGNED_OUT}") from error
+    except (ParamValidationError, PartialCredentialsError) as error:
         raise Refused(f"can't {what}: {error}") from error
     except (BotoCoreError, HTTPError, ConnectionError, TimeoutError) as error:
         raise Unreachable(f"can't {what}: {error}") from error
@@ -82,7 +109,10 @@ def sorted_error(what: str, error: ClientError) -> CloudError:
 
 def error_of(code: str, text: str, *, status: int = 400) -> CloudError:
     """Sort an error by its code: of an answer, or of a part of one (a fleet tells its errors one by one)."""
-    said = f"{text} ({code})"
+    # EC2 adds a message that only an administrator with tools can decode, of a thousand characters.
+    said = f"{text.partition(' Encoded authorization failure message')[0]} ({code})"
+    if code in _REMEDIES:
+        said += f"; {_REMEDIES[code]}"
     if code in NO_CAPACITY_CODES:
         return NoCapacity(said)
     if code in THROTTLED_CODES or status == 429:

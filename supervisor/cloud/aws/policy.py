@@ -1,0 +1,414 @@
+"""What the farm may do on AWS, as data: the API operations that it calls, the least IAM policy that allows them, and that of its nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any
+
+from nodeimage.protocol import AGENT_PREFIX, PROJECTS_PREFIX, RECEIVED_PREFIX
+
+from .identity import FARM_TAG, Identity
+
+_VERSION = "2012-10-17"
+#: Characters without white space that a managed policy may have. Source: IAM quotas, 2026-01
+MOST_CHARACTERS = 6144
+#: The account's role for spot instances, and whose it is.
+SPOT_ROLE = "AWSServiceRoleForEC2Spot"
+SPOT_SERVICE = "spot.amazonaws.com"
+
+
+class Part(StrEnum):
+    """What a statement is needed for: a studio may run the farm with less than what setting it up takes."""
+
+    RUN = "run"
+    SET_UP = "setup"  #: and taking it down
+    BUILD = "build"  #: images
+
+
+#: Every operation that the farm calls (service:Operation, as botocore names them) -> the IAM actions that AWS checks for it.
+#: The tests on AWS hold each call against it; what no call needs must not stand here.
+OPERATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        # every identity may ask who it is
+        "sts:GetCallerIdentity": (),
+        "ec2:CreateFleet": ("ec2:CreateFleet", "ec2:RunInstances", "ec2:CreateTags", "iam:PassRole"),
+        "ec2:CreateLaunchTemplate": ("ec2:CreateLaunchTemplate", "ec2:CreateTags"),
+        "ec2:CreateLaunchTemplateVersion": ("ec2:CreateLaunchTemplateVersion",),
+        "ec2:CreateSecurityGroup": ("ec2:CreateSecurityGroup", "ec2:CreateTags"),
+        "ec2:CreateSnapshot": ("ec2:CreateSnapshot", "ec2:CreateTags"),
+        "ec2:AuthorizeSecurityGroupEgress": ("ec2:AuthorizeSecurityGroupEgress",),
+        "ec2:RevokeSecurityGroupEgress": ("ec2:RevokeSecurityGroupEgress",),
+        "ec2:RevokeSecurityGroupIngress": ("ec2:RevokeSecurityGroupIngress",),
+        "ec2:DeleteLaunchTemplate": ("ec2:DeleteLaunchTemplate",),
+        "ec2:DeleteLaunchTemplateVersions": ("ec2:DeleteLaunchTemplateVersions",),
+        "ec2:DeleteSecurityGroup": ("ec2:DeleteSecurityGroup",),
+        "ec2:DeleteSnapshot": ("ec2:DeleteSnapshot",),
+        "ec2:DeleteVolume": ("ec2:DeleteVolume",),
+        "ec2:DescribeImages": ("ec2:DescribeImages",),
+        "ec2:DescribeInstanceTypes": ("ec2:DescribeInstanceTypes",),
+        "ec2:DescribeInstances": ("ec2:DescribeInstances",),
+        "ec2:DescribeLaunchTemplateVersions": ("ec2:DescribeLaunchTemplateVersions",),
+        "ec2:DescribeLaunchTemplates": ("ec2:DescribeLaunchTemplates",),
+        "ec2:DescribeSecurityGroups": ("ec2:DescribeSecurityGroups",),
+        "ec2:DescribeSnapshots": ("ec2:DescribeSnapshots",),
+        "ec2:DescribeSpotPriceHistory": ("ec2:DescribeSpotPriceHistory",),
+        "ec2:DescribeSubnets": ("ec2:DescribeSubnets",),
+        "ec2:DescribeVolumes": ("ec2:DescribeVolumes",),
+        "ec2:ModifyLaunchTemplate": ("ec2:ModifyLaunchTemplate",),
+        "ec2:RunInstances": ("ec2:RunInstances", "ec2:CreateTags", "iam:PassRole"),
+        "ec2:StartInstances": ("ec2:StartInstances",),
+        "ec2:StopInstances": ("ec2:StopInstances",),
+        "ec2:TerminateInstances": ("ec2:TerminateInstances",),
+        "iam:AddRoleToInstanceProfile": ("iam:AddRoleToInstanceProfile", "iam:PassRole"),
+        "iam:CreateInstanceProfile": ("iam:CreateInstanceProfile", "iam:TagInstanceProfile"),
+        "iam:CreateRole": ("iam:CreateRole", "iam:TagRole"),
+        "iam:CreateServiceLinkedRole": ("iam:CreateServiceLinkedRole",),
+        "iam:DeleteInstanceProfile": ("iam:DeleteInstanceProfile",),
+        "iam:DeleteRole": ("iam:DeleteRole",),
+        "iam:DeleteRolePolicy": ("iam:DeleteRolePolicy",),
+        "iam:GetInstanceProfile": ("iam:GetInstanceProfile",),
+        "iam:GetRole": ("iam:GetRole",),
+        "iam:GetRolePolicy": ("iam:GetRolePolicy",),
+        "iam:PutRolePolicy": ("iam:PutRolePolicy",),
+        "iam:RemoveRoleFromInstanceProfile": ("iam:RemoveRoleFromInstanceProfile",),
+        "iam:UpdateAssumeRolePolicy": ("iam:UpdateAssumeRolePolicy",),
+        "pricing:GetProducts": ("pricing:GetProducts",),
+        "s3:AbortMultipartUpload": ("s3:AbortMultipartUpload",),
+        "s3:CompleteMultipartUpload": ("s3:PutObject",),
+        "s3:CreateBucket": ("s3:CreateBucket",),
+        "s3:CreateMultipartUpload": ("s3:PutObject",),
+        "s3:DeleteBucket": ("s3:DeleteBucket",),
+        "s3:DeleteObjects": ("s3:DeleteObject",),
+        "s3:GetBucketCors": ("s3:GetBucketCORS",),
+        "s3:GetBucketEncryption": ("s3:GetEncryptionConfiguration",),
+        "s3:GetBucketLifecycleConfiguration": ("s3:GetLifecycleConfiguration",),
+        "s3:GetBucketTagging": ("s3:GetBucketTagging",),
+        "s3:GetObject": ("s3:GetObject",),
+        "s3:GetPublicAccessBlock": ("s3:GetBucketPublicAccessBlock",),
+        "s3:HeadBucket": ("s3:ListBucket",),
+        "s3:HeadObject": ("s3:GetObject",),
+        "s3:ListMultipartUploads": ("s3:ListBucketMultipartUploads",),
+        "s3:ListObjectsV2": ("s3:ListBucket",),
+        "s3:ListParts": ("s3:ListMultipartUploadParts",),
+        "s3:PutBucketCors": ("s3:PutBucketCORS",),
+        "s3:PutBucketEncryption": ("s3:PutEncryptionConfiguration",),
+        "s3:PutBucketLifecycleConfiguration": ("s3:PutLifecycleConfiguration",),
+        "s3:PutBucketTagging": ("s3:PutBucketTagging",),
+        "s3:PutObject": ("s3:PutObject",),
+        "s3:PutPublicAccessBlock": ("s3:PutBucketPublicAccessBlock",),
+        "s3:UploadPart": ("s3:PutObject",),
+        "service-quotas:GetAWSDefaultServiceQuota": ("servicequotas:GetAWSDefaultServiceQuota",),
+        "service-quotas:GetServiceQuota": ("servicequotas:GetServiceQuota",),
+    }
+)
+
+#: Operations of the doctor that the farm goes without where they are refused: not in the policy.
+EXTRAS = frozenset({"iam:SimulatePrincipalPolicy"})
+
+_DESCRIBES = tuple(
+    sorted(action for action in {a for actions in OPERATIONS.values() for a in actions} if action.startswith("ec2:Describe"))
+)
+#: EC2's create calls tag what they make; the tag is allowed for these alone, not afterwards.
+_CREATING = ("RunInstances", "CreateFleet", "CreateSnapshot", "CreateLaunchTemplate", "CreateSecurityGroup")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where the policy holds: what its resource names are made of."""
+
+    identity: Identity
+    region: str
+    account: str = "*"  #: the account's number; *: whichever the policy is attached in
+
+    @property
+    def partition(self) -> str:
+        return partition_of(self.region)
+
+    def ec2(self, *kinds: str) -> tuple[str, ...]:
+        """Resource names of EC2 things. Images and snapshots have no account in theirs."""
+        return tuple(
+            f"arn:{self.partition}:ec2:{self.region}:{'' if kind in {'image', 'snapshot'} else self.account}:{kind}/*" for kind in kinds
+        )
+
+    def iam(self, path: str) -> str:
+        return f"arn:{self.partition}:iam::{self.account}:{path}"
+
+    @property
+    def role(self) -> str:
+        return self.iam(f"role/{self.identity.name}")
+
+    @property
+    def buckets(self) -> tuple[str, ...]:
+        names = dict.fromkeys((self.identity.projects_bucket, self.identity.received_bucket))
+        return tuple(f"arn:{self.partition}:s3:::{name}" for name in names)
+
+    @property
+    def ec2_service(self) -> str:
+        return "ec2.amazonaws.com.cn" if self.partition == "aws-cn" else "ec2.amazonaws.com"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statement:
+    """One statement of the policy: these actions on these resources, where the conditions hold."""
+
+    sid: str
+    part: Part
+    actions: tuple[str, ...]
+    resources: tuple[str, ...]
+    conditions: Mapping[str, Mapping[str, str | list[str]]] = field(default_factory=dict)
+
+    def document(self) -> dict[str, object]:
+        found: dict[str, object] = {"Sid": self.sid, "Effect": "Allow", "Action": list(self.actions), "Resource": list(self.resources)}
+        return found | ({"Condition": {test: dict(keys) for test, keys in self.conditions.items()}} if self.conditions else {})
+
+
+def partition_of(region: str) -> str:
+    """The part of AWS that a region lies in, as resource names begin with it."""
+    for prefix, partition in (("cn-", "aws-cn"), ("us-gov-", "aws-us-gov")):
+        if region.startswith(prefix):
+            return partition
+    return "aws"
+
+
+def farm_policy(place: Place, *, parts: Iterable[Part] = tuple(Part)) -> dict[str, Any]:
+    """The least policy that the farm's own keys need, as IAM takes it."""
+    chosen = frozenset(parts)
+    return _policy(each for each in statements(place) if each.part in chosen)
+
+
+def statements(place: Place) -> tuple[Statement, ...]:
+    return (*_renting(place), *_own_things(place), *_buckets(place), *_setting_up(place))
+
+
+def _renting(place: Place) -> tuple[Statement, ...]:
+    requested = {"StringEquals": {f"aws:RequestTag/{FARM_TAG}": place.identity.farm}}
+    own = {"StringEquals": {f"aws:ResourceTag/{FARM_TAG}": place.identity.farm}}
+    launch = ("ec2:RunInstances", "ec2:CreateFleet")
+    return (
+        Statement(
+            sid="Look",
+            part=Part.RUN,
+            actions=(*_DESCRIBES, "servicequotas:GetServiceQuota", "servicequotas:GetAWSDefaultServiceQuota"),
+            resources=("*",),
+            conditions={"StringEquals": {"aws:RequestedRegion": place.region}},
+        ),
+        Statement(sid="Prices", part=Part.RUN, actions=("pricing:GetProducts",), resources=("*",)),
+        Statement(
+            sid="LaunchInto",
+            part=Part.RUN,
+            actions=launch,
+            resources=place.ec2("image", "subnet", "network-interface", "spot-instances-request"),
+        ),
+        Statement(
+            sid="LaunchWithOurs",
+            part=Part.RUN,
+            actions=launch,
+            resources=place.ec2("launch-template", "security-group", "snapshot"),
+            conditions=own,
+        ),
+        Statement(
+            sid="LaunchTagged",
+            part=Part.RUN,
+            actions=launch,
+            resources=place.ec2("fleet", "volume"),
+            conditions=requested,
+        ),
+        Statement(
+            sid="LaunchInstances",
+            part=Part.RUN,
+            actions=launch,
+            resources=place.ec2("instance"),
+            conditions={"StringEquals": {**requested["StringEquals"], "ec2:MetadataHttpTokens": "required"}},
+        ),
+        Statement(
+            sid="SnapshotTagged", part=Part.RUN, actions=("ec2:CreateSnapshot",), resources=place.ec2("snapshot"), conditions=requested
+        ),
+        Statement(
+            sid="TagWhatIsMade",
+            part=Part.RUN,
+            actions=("ec2:CreateTags",),
+            resources=(f"arn:{place.partition}:ec2:{place.region}:*",),
+            conditions={"StringEquals": {**requested["StringEquals"], "ec2:CreateAction": list(_CREATING)}},
+        ),
+        Statement(
+            sid="GiveInstancesTheirRole",
+            part=Part.RUN,
+            actions=("iam:PassRole",),
+            resources=(place.role,),
+            conditions={"StringEquals": {"iam:PassedToService": place.ec2_service}},
+        ),
+    )
+
+
+def _own_things(place: Place) -> tuple[Statement, ...]:
+    everything = (f"arn:{place.partition}:ec2:{place.region}:*",)
+    own = {"StringEquals": {f"aws:ResourceTag/{FARM_TAG}": place.identity.farm}}
+    return (
+        Statement(
+            sid="Ours",
+            part=Part.RUN,
+            actions=(
+                "ec2:CreateLaunchTemplateVersion",
+                "ec2:CreateSnapshot",
+                "ec2:DeleteLaunchTemplateVersions",
+                "ec2:DeleteSnapshot",
+                "ec2:DeleteVolume",
+                "ec2:StartInstances",
+                "ec2:StopInstances",
+                "ec2:TerminateInstances",
+            ),
+            resources=everything,
+            conditions=own,
+        ),
+        Statement(
+            sid="OursToSetUp",
+            part=Part.SET_UP,
+            actions=(
+                "ec2:AuthorizeSecurityGroupEgress",
+                "ec2:DeleteLaunchTemplate",
+                "ec2:DeleteSecurityGroup",
+                "ec2:ModifyLaunchTemplate",
+                "ec2:RevokeSecurityGroupEgress",
+                "ec2:RevokeSecurityGroupIngress",
+            ),
+            resources=everything,
+            conditions=own,
+        ),
+    )
+
+
+def _buckets(place: Place) -> tuple[Statement, ...]:
+    return (
+        Statement(
+            sid="ListBuckets",
+            part=Part.RUN,
+            actions=("s3:ListBucket", "s3:ListBucketMultipartUploads", "s3:GetBucketCORS"),
+            resources=place.buckets,
+        ),
+        Statement(
+            sid="Objects",
+            part=Part.RUN,
+            actions=("s3:AbortMultipartUpload", "s3:DeleteObject", "s3:GetObject", "s3:ListMultipartUploadParts", "s3:PutObject"),
+            resources=tuple(f"{bucket}/*" for bucket in place.buckets),
+        ),
+        Statement(
+            sid="MakeBuckets",
+            part=Part.SET_UP,
+            actions=(
+                "s3:CreateBucket",
+                "s3:DeleteBucket",
+                "s3:GetBucketPublicAccessBlock",
+                "s3:GetBucketTagging",
+                "s3:GetEncryptionConfiguration",
+                "s3:GetLifecycleConfiguration",
+                "s3:PutBucketCORS",
+                "s3:PutBucketPublicAccessBlock",
+                "s3:PutBucketTagging",
+                "s3:PutEncryptionConfiguration",
+                "s3:PutLifecycleConfiguration",
+            ),
+            resources=place.buckets,
+        ),
+    )
+
+
+def _setting_up(place: Place) -> tuple[Statement, ...]:
+    requested = {"StringEquals": {f"aws:RequestTag/{FARM_TAG}": place.identity.farm}}
+    spot = place.iam(f"role/aws-service-role/{SPOT_SERVICE}/{SPOT_ROLE}")
+    return (
+        Statement(
+            sid="MakeTagged",
+            part=Part.SET_UP,
+            actions=("ec2:CreateLaunchTemplate", "ec2:CreateSecurityGroup"),
+            resources=place.ec2("launch-template", "security-group"),
+            conditions=requested,
+        ),
+        # A rule has a name of its own without tags; the group that it belongs to must be ours.
+        Statement(
+            sid="GroupsPlace",
+            part=Part.SET_UP,
+            actions=(
+                "ec2:CreateSecurityGroup",
+                "ec2:AuthorizeSecurityGroupEgress",
+                "ec2:RevokeSecurityGroupEgress",
+                "ec2:RevokeSecurityGroupIngress",
+            ),
+            resources=place.ec2("vpc", "security-group-rule"),
+        ),
+        Statement(
+            sid="NodeRole",
+            part=Part.SET_UP,
+            actions=(
+                "iam:AddRoleToInstanceProfile",
+                "iam:CreateInstanceProfile",
+                "iam:CreateRole",
+                "iam:DeleteInstanceProfile",
+                "iam:DeleteRole",
+                "iam:DeleteRolePolicy",
+                "iam:GetRolePolicy",
+                "iam:PutRolePolicy",
+                "iam:RemoveRoleFromInstanceProfile",
+                "iam:TagInstanceProfile",
+                "iam:TagRole",
+                "iam:UpdateAssumeRolePolicy",
+            ),
+            resources=(place.role, place.iam(f"instance-profile/{place.identity.name}")),
+        ),
+        Statement(
+            sid="SeeRoles",
+            part=Part.RUN,
+            actions=("iam:GetInstanceProfile", "iam:GetRole"),
+            resources=(place.role, place.iam(f"instance-profile/{place.identity.name}"), spot),
+        ),
+        Statement(
+            sid="SpotRole",
+            part=Part.SET_UP,
+            actions=("iam:CreateServiceLinkedRole",),
+            resources=(spot,),
+            conditions={"StringEquals": {"iam:AWSServiceName": SPOT_SERVICE}},
+        ),
+    )
+
+
+def node_policy(place: Place) -> dict[str, Any]:
+    """What an instance's role allows: read what it renders, deliver into what it was rented for, and nothing else."""
+    projects, received = (f"arn:{place.partition}:s3:::{name}" for name in (place.identity.projects_bucket, place.identity.received_bucket))
+    return _policy(
+        (
+            Statement(
+                sid="ReadProjects",
+                part=Part.RUN,
+                actions=("s3:GetObject",),
+                resources=(f"{projects}/{PROJECTS_PREFIX}*", f"{projects}/{AGENT_PREFIX}*"),
+            ),
+            Statement(
+                sid="Deliver",
+                part=Part.RUN,
+                actions=("s3:AbortMultipartUpload", "s3:DeleteObject", "s3:GetObject", "s3:PutObject"),
+                resources=(f"{received}/{RECEIVED_PREFIX}*",),
+            ),
+            # "IfExists": S3 answers 404 for what is not there only to those who may list, and then there is no prefix to compare.
+            Statement(
+                sid="ListReceived",
+                part=Part.RUN,
+                actions=("s3:ListBucket",),
+                resources=(received,),
+                conditions={"StringLikeIfExists": {"s3:prefix": f"{RECEIVED_PREFIX}*"}},
+            ),
+        )
+    )
+
+
+def trust_policy(place: Place) -> dict[str, Any]:
+    """Who may take the nodes' role: EC2, for the instances."""
+    return {
+        "Version": _VERSION,
+        "Statement": [{"Effect": "Allow", "Principal": {"Service": place.ec2_service}, "Action": "sts:AssumeRole"}],
+    }
+
+
+def _policy(chosen: Iterable[Statement]) -> dict[str, Any]:
+    return {"Version": _VERSION, "Statement": [each.document() for each in chosen]}
