@@ -19,10 +19,9 @@ _SCRIPT = Template(
 set -euo pipefail
 shutdown -h +$longest_minutes
 export DEBIAN_FRONTEND=noninteractive
-for try in 1 2 3 4 5 6; do
-    if apt-get -qq update && apt-get -qq install --yes python3-boto3; then break; fi
-    sleep 10
-done
+install_boto3() { apt-get -qq update && apt-get -qq install --yes python3-boto3; }
+# a mirror may be busy, and the network not quite there
+install_boto3 || { sleep 20; install_boto3; } || { sleep 60; install_boto3; }
 install -d -m 0700 /root/kiln-build
 cd /root/kiln-build
 echo $program | base64 -d | gunzip >on_builder.py
