@@ -69,7 +69,7 @@ class Upkeep:
 
 
 class Wake:
-    """`Farm.wake`: asks whoever listens for a tick; nobody does until the timers run."""
+    """`Farm.wake`: asks whoever listens to look at once; nobody does until the timers run."""
 
     def __init__(self) -> None:
         self._listener: Callable[[], object] = lambda: None
@@ -116,7 +116,7 @@ def open_farm(config: Config, data: Path, *, serves: bool) -> OpenFarm:
         farm = Farm(config=config, data=data, db=db, cloud=cloud, wake=wake)
         if serves:
             _empty(farm.scratch_folder)
-            farm.downloads_folder.mkdir(exist_ok=True)
+            _remove_old_zips(data / "downloads")
             log.info("blenders found", versions=[blender.version for blender in cloud.premises.blenders()])
         return OpenFarm(farm=farm, secrets=keep_secrets(data), wake=wake, upkeep=upkeep, close=parts.pop_all().close)
 
@@ -229,6 +229,15 @@ def _is_running(pid: str) -> bool:
 def _empty(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
+
+
+def _remove_old_zips(folder: Path) -> None:
+    """Zips lay there before they were made as they are fetched."""
+    for pattern in ("download_*.zip", "download_*.part"):
+        for path in folder.glob(pattern):
+            path.unlink(missing_ok=True)
+    with suppress(OSError):  # not there, or something else lies in it
+        folder.rmdir()
 
 
 def _build_cloud(config: Config, data: Path, parts: ExitStack, *, serves: bool) -> tuple[Cloud, tuple[Upkeep, ...]]:

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -84,10 +86,38 @@ class FileList(Message):
 
     files: tuple[FileEntry, ...]
 
+    @property
+    def content(self) -> str:
+        """Hash of what the files are, wherever they lie: 64 hex digits. The same files make the same one, in any order, for any job."""
+        # a file that nobody has read is itself alone
+        what = sorted([file.path, file.bytes, file.checksum or file.key] for file in self.files)
+        return hashlib.sha256(json.dumps(what, separators=(",", ":")).encode()).hexdigest()
+
     @classmethod
     def _from_dict(cls, raw: Mapping[str, Any]) -> Self:
         values = known_fields(cls, raw)
         values["files"] = tuple(FileEntry(**known_fields(FileEntry, entry)) for entry in values["files"])
+        return cls(**values)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolJob:
+    """A job that nodes of the shared pool may work on. They fetch its files themselves."""
+
+    job: str
+    blender: str = ""  #: series of the Blender to use, such as 4.5; empty: the newest on the image
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolOrder(Message):
+    """What the nodes of the shared pool work on: `received/pool.json`. Only the supervisor writes it."""
+
+    jobs: tuple[PoolJob, ...]  #: those to be taken first come first
+
+    @classmethod
+    def _from_dict(cls, raw: Mapping[str, Any]) -> Self:
+        values = known_fields(cls, raw)
+        values["jobs"] = tuple(PoolJob(**known_fields(PoolJob, entry)) for entry in values["jobs"])
         return cls(**values)
 
 

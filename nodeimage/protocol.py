@@ -20,10 +20,16 @@ AGENT_PREFIX = "agent/"
 INBOX_PREFIX = "inbox/"
 RECEIVED_PREFIX = "received/"  #: may be a bucket of its own
 NODES_PREFIX = "received/nodes/"
+POOL_KEY = "received/pool.json"  #: what the nodes of the shared pool work on
 
 
 class Unreadable(ValueError):
     """A message is not JSON, lacks a key, or speaks a version that this side does not know."""
+
+
+def bucket_of(key: str, bucket: str, received_bucket: str = "") -> str:
+    """The bucket that a key (or a prefix) belongs into: what nodes deliver may have one of its own."""
+    return received_bucket or bucket if key.startswith(RECEIVED_PREFIX) else bucket
 
 
 def frame_name(frame: int) -> str:
@@ -135,7 +141,7 @@ class Failure(StrEnum):
 class NodeState(StrEnum):
     """What a node is doing, as its heartbeat says."""
 
-    STARTING = "starting"  #: the agent runs; Blender does not yet
+    STARTING = "starting"  #: the agent runs; Blender does not yet, and the job's files may still be on their way (`phase` says how far)
     OPENING = "opening"  #: Blender is opening the .blend
     RENDERING = "rendering"  #: `frame` is being rendered
     DELIVERING = "delivering"  #: nothing renders; outputs are still being uploaded

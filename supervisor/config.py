@@ -143,7 +143,6 @@ class InspectionConfig(_Section):
 class DownloadsConfig(_Section):
     link_days: float = Field(default=7.0, gt=0)
     keep_days: float = Field(default=14.0, gt=0)
-    max_total_gib: float = Field(default=200.0, gt=0)
 
 
 class Config(_Section):

@@ -24,12 +24,8 @@ class Farm:
     data: Path  #: the data folder
     db: Database
     cloud: Cloud
-    wake: Callable[[], None]  #: asks for a tick at once; returns at once
+    wake: Callable[[], None]  #: asks for a tick, and for what waits to be packed, at once; returns at once
     now: Callable[[], datetime] = utc_now
-
-    @property
-    def downloads_folder(self) -> Path:
-        return self.data / "downloads"
 
     @property
     def scratch_folder(self) -> Path:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from supervisor.cloud.aws.session import AwsSession
 from supervisor.cloud.local.seaweedfs import SeaweedFS
 from supervisor.cloud.s3 import S3ObjectStore
 from supervisor.cloud.s3_uploads import S3Uploads
@@ -59,3 +60,12 @@ def moto(moto_server: Moto) -> Moto:
     """AWS on this machine, as an account is at the start, with an image of the farm's."""
     moto_server.reset()
     return moto_server
+
+
+@pytest.fixture(scope="module")
+def aws_session(moto_server: Moto) -> Iterator[AwsSession]:
+    """The farm's way into the AWS that `moto` is."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in moto_server.environment.items():
+            patch.setenv(name, value)
+        yield AwsSession(region=moto_server.environment["AWS_DEFAULT_REGION"])

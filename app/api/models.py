@@ -319,11 +319,11 @@ class Download(Answer):
     id: str
     job: str
     status: DownloadStatus
-    reason: str
+    reason: str = Field(description="Why it failed; what packing waits for; of a ready one, what broke the last transfer off.")
     name: str
     frames: int
-    done_bytes: int
-    total_bytes: int
+    done_bytes: int = Field(description="Of the frames, those found in the store so far.")
+    total_bytes: int = Field(description="Of the frames; of a ready one, the zip's own size.")
     created_at: datetime
     ready_at: datetime | None
     url: str | None = Field(description="Of a ready one: signed, needs no login, answers Range.")

@@ -6,19 +6,20 @@ import importlib
 import logging
 import os
 import shutil
-import signal
 import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 
 from nodeimage.protocol import NodeConfig, Unreadable
 
 from .blender import Blender
+from .ending import Stopped
 from .logs import log_to_stderr
-from .loop import Agent, Stopped, Surroundings
+from .loop import Agent
+from .signals import stop_on_signals
+from .surroundings import Surroundings
 
 log = logging.getLogger("nodeimage.agent")
 
@@ -33,7 +34,7 @@ def main() -> int:
         return 2
     Path(config.home).mkdir(parents=True, exist_ok=True)
     stop = threading.Event()
-    _stop_on_signals(stop)
+    stop_on_signals(stop)
 
     def start_blender(number: int) -> Blender:
         return Blender(config, number=number, environment=os.environ)
@@ -49,10 +50,10 @@ def main() -> int:
             now_ms=lambda: time.time_ns() // 1_000_000,
             free_bytes=lambda folder: shutil.disk_usage(folder).free,
         )
-        reason = Agent(config, store, around).run()
+        ending = Agent(config, store, around).run()
     except Stopped as stopped:  # before the agent could take care of it: nothing is claimed yet, and Blender ends with us
-        reason = str(stopped)
-    log.info("agent ends", extra={"node": config.node, "job": config.job, "why": reason})
+        ending = stopped.ending
+    log.info("agent ends", extra={"node": config.node, "job": config.job, "why": ending.reason})
     return 0
 
 
@@ -63,18 +64,6 @@ def _first_blender(start_blender: Callable[[int], Blender]) -> Blender | None:
     except OSError as error:
         log.warning("blender does not start", extra={"why": str(error)})
         return None
-
-
-def _stop_on_signals(stop: threading.Event) -> None:
-    def stop_at_once(number: int, frame: FrameType | None) -> None:
-        for name in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(name, signal.SIG_IGN)
-        stop.set()
-        # Raised, not only noted: the main thread may be waiting for a store that does not answer.
-        raise Stopped(f"the node was told to stop ({signal.Signals(number).name})")
-
-    for name in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, stop_at_once)
 
 
 if __name__ == "__main__":

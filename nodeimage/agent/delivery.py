@@ -10,10 +10,13 @@ import logging
 import random
 import shutil
 import threading
+import time
 import zlib
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 
 from nodeimage import protocol
 from nodeimage.protocol import JournalEntry, Outcome, Output
@@ -27,6 +30,8 @@ log = logging.getLogger(__name__)
 MOST_FRAMES = 3
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 20.0
+#: What the first delivery is expected to take, and of how many frames what the next one is.
+FIRST_DELIVERY_S, REMEMBERED = 5.0, 20
 #: Refusals of one parcel before its frame is reported as not delivered.
 MOST_REFUSALS = 5
 
@@ -55,6 +60,7 @@ class Outbox:
         self._written = 0
         self.problem = ""
         self.delivered = 0
+        self._delivery_s: deque[float] = deque(maxlen=REMEMBERED)
         self._folder.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(home / "parcel", ignore_errors=True)
         self._waiting = _read_parcels(self._folder)
@@ -109,6 +115,11 @@ class Outbox:
         with self._wake:
             return list(self._waiting.values())
 
+    def expected_s(self) -> float:
+        """How long a frame handed over now will take to be delivered, after those that wait."""
+        one_s = median(self._delivery_s) if self._delivery_s else FIRST_DELIVERY_S
+        return one_s * (len(self.frames()) + 1)
+
     def has_room(self, *, besides: int = 0) -> bool:
         """Say whether a frame taken now will find room here, after `besides` others on their way."""
         return len(self.frames()) + besides < MOST_FRAMES
@@ -136,9 +147,12 @@ class Outbox:
                 if self._stopped.is_set():
                     return
                 number, entry = next(iter(self._waiting.items()))
+            began_at = time.monotonic()
             self._deliver_at_last(self._folder / number, entry)
             if self._stopped.is_set():
                 return
+            if entry.outcome is Outcome.FINISHED:
+                self._delivery_s.append(time.monotonic() - began_at)
             (self._folder / number / "entry.json").unlink(missing_ok=True)
             shutil.rmtree(self._folder / number, ignore_errors=True)
             with self._wake:

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 JITTER = 0.1
 #: Changes of these are told at once; the others with the next beat.
-_TOLD_AT_ONCE = frozenset({"state", "frame", "attempt", "problem", "finished"})
+_TOLD_AT_ONCE = frozenset({"state", "frame", "attempt", "problem", "finished", "interruption_at_ms"})
 
 
 class Heart:
@@ -53,10 +53,10 @@ class Heart:
             self._stopped = True
             self._changed.notify()
 
-    def last_beat(self) -> None:
-        """Say that the agent has ended in good order. Errors: StoreError"""
+    def last_beat(self, state: NodeState = NodeState.GONE) -> None:
+        """Say that the agent has ended in good order, or what else is to be said last. Errors: StoreError"""
         self.stop()
-        self.tell(state=NodeState.GONE, frame=None, phase="", sample=None, samples=None, uploading=())
+        self.tell(state=state, frame=None, phase="", sample=None, samples=None, uploading=())
         self._beat()
 
     def _run(self) -> None:

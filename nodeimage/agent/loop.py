@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import logging
 import shutil
-import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from nodeimage.protocol import Action, Claim, Failure, Heartbeat, JournalEntry, NodeConfig, NodeState, Order, Unreadable
 
 from . import AGENT_VERSION
-from .blender import Blender
 from .claims import Claims, attempt_of
 from .delivery import Outbox
+from .ending import Ending, EndKind, Finished, Interrupted, Stopped
 from .farewell import Farewell
 from .heartbeat import Heart
 from .held import HeldClaims
+from .interruption import Interruption
 from .orders import Orders
 from .ports import Store, StoreError
 from .rendering import Attempt, Renderer, Result
 from .reports import attempt_entry, opened_entry, undelivered
+from .surroundings import CannotPrepare, Surroundings
 
 log = logging.getLogger(__name__)
 
@@ -31,25 +32,8 @@ log = logging.getLogger(__name__)
 FIRST_BACK_OFF_S, LONGEST_BACK_OFF_S = 1.0, 30.0
 #: Room that a node's disk must have before it takes a frame.
 LEAST_FREE_BYTES = 256 * 2**20
-
-
-class Stopped(BaseException):
-    """The agent is to end at once. A BaseException, because a signal may raise it anywhere."""
-
-
-class Finished(Exception):
-    """There is a reason to end in good order; the message says which."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
-    """What the agent needs of the machine."""
-
-    start_blender: Callable[[int], Blender]  #: called with a number that grows
-    first_blender: Blender | None  #: one already on its way: it starts while the agent does
-    stop: threading.Event  #: once set, from any thread, the agent ends at once
-    now_ms: Callable[[], int]  #: UTC
-    free_bytes: Callable[[Path], int]  #: room on a folder's disk
+#: A machine that was to be taken back and still runs so long after is given back by itself.
+TAKEN_LATE_S = 300.0
 
 
 class Agent:
@@ -61,15 +45,18 @@ class Agent:
         self._around = around
         self._home = Path(config.home)
         self._started_at = self._idle_since = time.monotonic()
-        self._attempt_began_at: float | None = None
+        self._at_hand: tuple[Claim, float] | None = None  #: the frame that Blender renders, and since when
+        self._attempts = 0
         self._back_off_s = FIRST_BACK_OFF_S
         self._failed_opening: tuple[float, Result] | None = None  #: until when it is believed, and how it failed
-        self._stop_reason = "the node was told to stop"
+        self._farm_says: Action | None = None  #: as the heart last read it
+        self._is_leaving = False  #: the cloud takes the machine back, and nothing is rendered any more
         self._told_opened: JournalEntry | None = None
         self._problems: dict[str, str] = {}
         shutil.rmtree(self._home / "rendering", ignore_errors=True)
         names = {"job": config.job, "node": config.node}
         now_ms = around.now_ms
+        self._interruption = Interruption(around.interruption_at_ms, now_ms=now_ms)
         self._orders = Orders(store, config.job)
         self._held = HeldClaims(self._home)
         self._claims = Claims(store, self._held, now_ms=now_ms, **names)
@@ -80,28 +67,97 @@ class Agent:
         )
         self._heart = Heart(store, first_beat, every_s=config.heartbeat_s, now_ms=now_ms, each_beat=self._each_beat)
         self._farewell = Farewell(
-            store, **names, claims=self._claims, held=self._held, outbox=self._outbox, heart=self._heart, now_ms=now_ms
+            store,
+            **names,
+            claims=self._claims,
+            held=self._held,
+            outbox=self._outbox,
+            heart=self._heart,
+            now_ms=now_ms,
+            last_state=around.last_state,
         )
 
-    def run(self) -> str:
-        """Work until there is a reason to end. Returns: the reason"""
+    def run(self) -> Ending:
+        """Work until there is a reason to end. Returns: it"""
         self._outbox.start()
         self._heart.start()
         try:
-            try:
-                self._farewell.give_back_from_last_life()
-                self._work()
-            except Finished as reason:
-                self._deliver_the_rest()
-                self._renderer.end()
-                self._farewell.leave()
-                return str(reason)
+            ending = self._until_interrupted()
         except Stopped as stopped:
-            self._around.stop.set()
+            ending = stopped.ending
             self._renderer.kill()
-            self._farewell.leave_at_once(str(stopped))
-            return str(stopped)
+            self._farewell.leave_at_once(ending.reason)
+        return replace(ending, attempts=self._attempts)
+
+    def _until_interrupted(self) -> Ending:
+        try:
+            return self._until_finished()
+        except Interrupted as interrupted:
+            self._wait_to_be_taken(interrupted.ending.reason)
+            return interrupted.ending
+
+    def _until_finished(self) -> Ending:
+        try:
+            self._farewell.give_back_from_last_life()
+            self._prepare()
+            self._work()
+        except CannotPrepare as error:
+            self._tell_problem("workspace", str(error))
+            self._deliver_the_rest()
+            # Not GONE: whoever launched this node is to know that it never came to work.
+            self._farewell.leave(NodeState.STARTING)
+            return Ending(kind=EndKind.UNFIT, reason=str(error))
+        except Finished as finished:
+            self._deliver_the_rest()
+            self._renderer.end()
+            self._farewell.leave()
+            return finished.ending
         raise AssertionError("work ends by a reason")
+
+    def _wait_to_be_taken(self, reason: str) -> None:
+        """Give back what there is no time for, deliver what is rendered, and stay idle until the cloud takes the machine.
+
+        The machine is not given back before: one that the cloud takes within its first hour is free.
+        """
+        logs = self._log_at_hand()
+        self._renderer.kill()
+        self._at_hand = None
+        self._heart.tell(state=NodeState.DELIVERING, frame=None, phase="", sample=None)
+        while not self._farewell.give_back_held(reason, logs=logs) and self._interruption.left_s() > 0:
+            self._pause(self._config.poll_s)
+        while not self._outbox.wait_until_empty(self._config.poll_s) and self._interruption.left_s() > 0:
+            self._look()
+        self._farewell.give_up_deliveries(reason)
+        self._heart.tell(state=NodeState.IDLE, phase=reason)
+        while self._interruption.left_s() > -TAKEN_LATE_S:
+            self._pause(self._config.poll_s)
+        self._farewell.leave()
+
+    def _log_at_hand(self) -> dict[int, bytes]:
+        """What Blender has printed for the frame that it renders."""
+        blender = self._renderer.blender
+        return {self._at_hand[0].frame: blender.log.cut()} if self._at_hand and blender else {}
+
+    # Before Blender: what the node needs, and how far it is
+
+    def look(self) -> None:
+        """Implements `Watcher`. Errors: Stopped, Interrupted, Finished"""
+        self._look()
+        if self._farm_says is Action.DRAIN:
+            raise Finished(EndKind.DRAINED, "the farm wants no more frames of this node")
+
+    def tell(self, phase: str, problem: str = "") -> None:
+        """Implements `Watcher`."""
+        self._heart.tell(phase=phase)
+        self._tell_problem("workspace", problem)
+
+    def _prepare(self) -> None:
+        """Have what Blender needs. Errors: CannotPrepare"""
+        if self._around.prepare is None:
+            return
+        self._around.prepare(self)
+        self.tell("")
+        self._idle_since = time.monotonic()
 
     # The course of work
 
@@ -136,21 +192,23 @@ class Agent:
     def _render(self, attempt: Attempt) -> Attempt | None:
         """Render a frame, claiming the next one while this one is checked. Returns: the next one, if there is one already"""
         claim = attempt.claim
-        self._attempt_began_at = time.monotonic()
-        self._heart.tell(state=NodeState.RENDERING, frame=claim.frame, attempt=claim.attempt, elapsed_s=0.0, phase="", sample=None)
         self._renderer.ask(attempt)
+        self._at_hand = (claim, self._renderer.asked_at)
+        self._heart.tell(state=NodeState.RENDERING, frame=claim.frame, attempt=claim.attempt, elapsed_s=0.0, phase="", sample=None)
         is_saved = self._renderer.wait_until_saved(attempt)
         following = self._following(claim.frame) if is_saved else None
         result = self._renderer.wait_for_result()
         self._back_off_s = FIRST_BACK_OFF_S
         self._hand_over(claim, attempt, result)
+        if following is not None and self._renderer.is_asked(following):
+            self._at_hand = (following.claim, self._renderer.asked_at)
         return following
 
     def _following(self, current: int) -> Attempt | None:
         """Claim the next frame and hand it to Blender at once, if all is well. If it is not, `_next_attempt` will see to it."""
         try:
             order = self._orders.read()
-            if order is None or order.action is not Action.RENDER or not self._has_room(besides=1):
+            if order is None or order.action is not Action.RENDER or self._interruption.is_announced() or not self._has_room(besides=1):
                 return None
             claim = self._claimed_under(order, busy=[current, *self._outbox.frames()])
         except (StoreError, Unreadable, OSError):
@@ -170,10 +228,10 @@ class Agent:
             self._tell_problem("order", str(error))
             return None
         except Unreadable as error:
-            raise Finished(f"this agent can't read the farm's order: {error}") from error
+            raise Finished(EndKind.UNFIT, f"this agent can't read the farm's order: {error}") from error
         self._tell_problem("order", "")
         if order is not None and order.action is Action.STOP:
-            raise Stopped("the farm says stop")
+            raise Stopped(EndKind.STOPPED, "the farm says stop")
         return order
 
     def _claim(self, order: Order) -> Claim | None:
@@ -252,7 +310,7 @@ class Agent:
         """Let the frame's attempt fail, so that a bad file ends after its attempts; then pause, so that it does not spin."""
         self._hand_over(claim, attempt, failed)
         assert self._failed_opening is not None, "a failed opening was noted"
-        self._around.stop.wait(max(0.0, self._failed_opening[0] - time.monotonic()))
+        self._pause(self._failed_opening[0] - time.monotonic())
 
     def _tell_opened(self) -> None:
         """Journal what Blender found in the file, unless that was said before."""
@@ -270,7 +328,10 @@ class Agent:
     def _hand_over(self, claim: Claim, attempt: Attempt | None, result: Result) -> None:
         """Put the outcome of a claim into the outbox."""
         self._idle_since = time.monotonic()
-        self._attempt_began_at = None
+        self._at_hand = None
+        self._attempts += 1
+        if result.failure is None:
+            self._interruption.rendered(result.render_s)
         self._tell_device(result)
         entry = attempt_entry(claim, result, attempt=attempt, opened=self._renderer.opened, at_ms=self._around.now_ms())
         folder = attempt.folder if attempt is not None else None
@@ -315,20 +376,42 @@ class Agent:
             self._wait_for_room()
             return
         if order is not None and order.action is Action.DRAIN:
-            raise Finished("the farm wants no more frames of this node")
+            raise Finished(EndKind.DRAINED, "the farm wants no more frames of this node")
         if time.monotonic() - self._idle_since > self._config.idle_s:
-            raise Finished(f"there was nothing to do for {self._config.idle_s:.0f} s")
+            raise Finished(EndKind.NO_WORK, f"there was nothing to do for {self._config.idle_s:.0f} s")
         self._heart.tell(state=NodeState.IDLE, frame=None, phase="", sample=None)
-        self._around.stop.wait(self._config.poll_s)
+        self._pause(self._config.poll_s)
+
+    def _pause(self, seconds: float) -> None:
+        """Wait, looking around. Errors: those of `_look`"""
+        until = time.monotonic() + seconds
+        self._look()
+        while (left_s := until - time.monotonic()) > 0:
+            self._around.stop.wait(min(left_s, 1.0))
+            self._look()
 
     def _look(self) -> None:
-        """End the agent where something says so. Errors: Stopped"""
+        """End the agent where something says so. Called in every wait, it shows that the work goes on. Errors: Stopped, Interrupted"""
+        self._around.alive()
         if self._around.stop.is_set():
-            raise Stopped(self._stop_reason)
+            raise Stopped(EndKind.TOLD, "the node was told to stop")
+        if self._farm_says is Action.STOP:
+            raise Stopped(EndKind.STOPPED, "the farm says stop")
         if time.monotonic() - self._started_at > self._config.max_life_s:
-            raise Stopped(f"the node has lived for {self._config.max_life_s:.0f} s, as long as it may")
+            raise Stopped(EndKind.OLD, "the node has lived for as long as it may ([node] max_life_s)")
         if self._store.silent_s() > self._config.unreachable_s:
-            raise Stopped(f"the store has not answered for {self._config.unreachable_s:.0f} s")
+            raise Stopped(EndKind.UNREACHABLE, f"the store has not answered for {self._config.unreachable_s:.0f} s")
+        if self._interruption.is_announced() and not self._is_leaving:
+            self._look_at_interruption()
+
+    def _look_at_interruption(self) -> None:
+        """Go on with the frame at hand as long as there is time for it. Errors: Interrupted"""
+        self._heart.tell(interruption_at_ms=self._interruption.at_ms)
+        elapsed_s = time.monotonic() - self._at_hand[1] if self._at_hand else 0.0
+        delivery_s, is_saved = self._outbox.expected_s(), self._renderer.is_saved()
+        if self._at_hand is None or not self._interruption.leaves_time_for(elapsed_s, is_saved=is_saved, delivery_s=delivery_s):
+            self._is_leaving = True
+            raise Interrupted(str(self._interruption))
 
     def _deliver_the_rest(self) -> None:
         while not self._outbox.wait_until_empty(1.0):
@@ -354,13 +437,11 @@ class Agent:
 
     def _each_beat(self) -> None:
         """Bring what a beat says up to date, and see whether the farm says stop: a frame may take hours."""
-        began_at, blender = self._attempt_began_at, self._renderer.blender
-        elapsed_s = round(time.monotonic() - began_at, 1) if began_at is not None else 0.0
+        at_hand, blender = self._at_hand, self._renderer.blender
+        elapsed_s = round(time.monotonic() - at_hand[1], 1) if at_hand is not None else 0.0
         try:
             self._heart.tell(elapsed_s=elapsed_s, log_tail=blender.log.tail() if blender is not None else ())
             order = self._orders.read()
         except (StoreError, Unreadable, OSError):
             return
-        if order is not None and order.action is Action.STOP:
-            self._stop_reason = "the farm says stop"
-            self._around.stop.set()
+        self._farm_says = order.action if order is not None else None

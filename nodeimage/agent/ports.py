@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -23,12 +24,24 @@ class Refused(StoreError):
     """The store will not do this with our keys: repeating it changes nothing."""
 
 
+class Absent(Refused):
+    """There is no such object."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fetched:
     """A small object."""
 
     etag: str
     body: bytes | None  #: None: unchanged since the etag that the caller named
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A part of a large object, on its way."""
+
+    object_bytes: int  #: size of the whole object
+    blocks: Iterator[bytes]  #: to be read to their end. Errors: Silent - also in the middle
 
 
 class Store(Protocol):

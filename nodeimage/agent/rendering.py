@@ -84,6 +84,7 @@ class Renderer:
         self._asked: tuple[Blender, Attempt] | None = None
         self.blender = first
         self.opened: Opened | None = None
+        self.asked_at = 0.0  #: when Blender was last asked for a frame; monotonic
 
     def has_open(self, settings: RenderSettings) -> bool:
         """Say whether a Blender runs that has the file open with these settings, persistent data or not."""
@@ -94,7 +95,7 @@ class Renderer:
 
     def suits(self, attempt: Attempt) -> bool:
         """Say whether Blender can render the attempt as it is."""
-        if self._asked == (self.blender, attempt):
+        if self.is_asked(attempt):
             return True
         if self.blender is None or self.blender.settings != attempt.settings or not self.has_open(attempt.settings):
             return False
@@ -142,9 +143,10 @@ class Renderer:
     def ask(self, attempt: Attempt) -> None:
         """Ask the open Blender for the frame, unless it was asked already. The frame before may still be checked."""
         assert self.blender is not None, "callers have opened one"
-        if self._asked == (self.blender, attempt):
+        if self.is_asked(attempt):
             return
         self._asked = (self.blender, attempt)
+        self.asked_at = time.monotonic()
         self.blender.render(attempt.claim.frame, attempt.folder, in_order=attempt.in_order)
 
     def wait_until_saved(self, attempt: Attempt) -> bool:
@@ -159,7 +161,17 @@ class Renderer:
         assert self._course is not None, "wait_until_saved comes first"
         while self._course.result is None:
             self._step(self._course)
-        return self._course.result
+        course, self._course = self._course, None
+        assert course.result is not None, "the loop has seen to it"
+        return course.result
+
+    def is_asked(self, attempt: Attempt) -> bool:
+        """Say whether the Blender that runs was asked for the attempt."""
+        return self.blender is not None and self._asked == (self.blender, attempt)
+
+    def is_saved(self) -> bool:
+        """Say whether the frame waited for is written, and only checked."""
+        return self._course is not None and self._course.is_saved
 
     def _step(self, course: _Course) -> None:
         assert self.blender is not None, "an attempt under way has a Blender"

@@ -291,7 +291,7 @@ class Premises(Protocol):
         """The Blenders that can be used, newest last; empty: none. Cheap: probed once, at start."""
 
     def free_bytes(self) -> int | None:
-        """Room left where uploads and zips go. Returns: None: without limit."""
+        """Room left where uploads and frames go. Returns: None: without limit."""
 
     def checks(self) -> Sequence[Check]:
         """What `kiln doctor` prints for this cloud."""

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 import structlog
 from botocore.exceptions import ClientError
 
-from nodeimage.protocol import RECEIVED_PREFIX
+from nodeimage.protocol import bucket_of
 
 from .ports import CloudError, Listed, StoredObject
 from .s3_client import ABSENT_CODES, error_code, store_errors
@@ -36,12 +36,12 @@ class S3ObjectStore:
     def __init__(self, client: Any, bucket: str, *, received_bucket: str = "", is_full: Callable[[], bool] | None = None) -> None:
         self._client = client
         self._bucket = bucket
-        self._received_bucket = received_bucket or bucket
+        self._received_bucket = received_bucket
         self._is_full = is_full
 
     def _of(self, key: str) -> str:
         """The bucket that a key (or a prefix) belongs into."""
-        return self._received_bucket if key.startswith(RECEIVED_PREFIX) else self._bucket
+        return bucket_of(key, self._bucket, self._received_bucket)
 
     def put(self, key: str, body: bytes, *, if_absent: bool = False) -> bool:
         condition = {"IfNoneMatch": "*"} if if_absent else {}

@@ -114,7 +114,7 @@ def _say_unread(farm: Farm, job: Job, unread: int) -> None:
 
 def _say_full(farm: Farm, job: Job, wanted: int, tick: Tick) -> None:
     text = f"the disk is too full for a copy of this job's files ({gib(wanted)})"
-    remedy = "Delete old jobs or downloads, or give the farm a larger disk; the job then goes on by itself."
+    remedy = "Delete old jobs, or give the farm a larger disk; the job then goes on by itself."
     with farm.db.write() as connection:
         problem = Problem(code=_DISK_FULL, severity="error", text=text, remedy=remedy, since=tick.now)
         if events.put_problem(connection, job.id, problem):

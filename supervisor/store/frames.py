@@ -233,6 +233,12 @@ def received_outputs(connection: Connection, job: str) -> Iterator[tuple[int, tu
         yield number, _outputs(outputs)
 
 
+def outputs_received_after(connection: Connection, job: str, at: datetime) -> dict[int, tuple[Output, ...]]:
+    """The outputs of the frames that were received later than that, by frame."""
+    chosen = select(frames.c.number, frames.c.outputs).where((frames.c.job_id == job) & (frames.c.received_at > at))
+    return {number: _outputs(outputs) for number, outputs in connection.execute(chosen)}
+
+
 def newest_render_times(connection: Connection, job: str, *, limit: int) -> list[float]:
     """Seconds of the frames received last."""
     chosen = select(frames.c.render_s).where((frames.c.job_id == job) & (frames.c.status == FrameStatus.RECEIVED) & (frames.c.render_s > 0))

@@ -14,6 +14,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -236,13 +237,20 @@ downloads = Table(
     Column("ready_at", Utc),
 )
 
+#: What is in a download that is ready. A table of its own: it may have megabytes, and downloads are read often.
+download_indexes = Table(
+    "download_indexes",
+    metadata,
+    Column("download_id", String, ForeignKey("downloads.id", ondelete="CASCADE"), primary_key=True),
+    Column("body", LargeBinary, nullable=False),  # JSON, compressed
+)
+
 #: Deleted jobs that still have something in the bucket or on the disk; a row goes when all of it is gone.
 deletions = Table(
     "deletions",
     metadata,
     Column("job_id", String, primary_key=True),  # no foreign key: the job's row is gone already
     Column("uploads", JSON, nullable=False, default=list),  # [[key, upload id], …] to abort
-    Column("downloads", JSON, nullable=False, default=list),  # [[id, name], …] whose zips go
     Column("at", Utc, nullable=False),
 )
 

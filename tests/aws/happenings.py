@@ -109,6 +109,11 @@ def age_out() -> None:
             del backend.reservations[id]
 
 
+def hide(instance: str) -> None:
+    """Describe an instance no more, until `show_all`."""
+    _world().hidden.add(instance)
+
+
 def show_all() -> None:
     """Describe what was hidden, and what comes."""
     _world().hides_new = False
@@ -153,6 +158,7 @@ HAPPENINGS: dict[str, Callable[..., Any]] = {
         settle,
         fail_snapshots,
         age_out,
+        hide,
         show_all,
         add_image,
         remove_image,

@@ -77,12 +77,24 @@ def _run_instances(original: Method) -> Method:
         _take_over(kwargs, data)
         kwargs["block_device_mappings"] = _block_devices(image, kwargs.get("block_device_mappings") or data.get("BlockDeviceMappings", []))
         profile = _profile(self, kwargs, data)
+        for device in kwargs["block_device_mappings"]:  # moto would leave half an instance behind
+            check_snapshot(self, device["Ebs"].get("SnapshotId"), device["Ebs"].get("VolumeSize"))
         reservation = original(self, image_id, count, user_data, security_group_names, **kwargs)
         for number, instance in enumerate(reservation.instances):
             _finish(self, instance, data, kwargs, profile if number or not kwargs.get("iam_instance_profile_name") else None)
         return reservation
 
     return run_instances
+
+
+def check_snapshot(backend: Any, snapshot_id: str | None, size: Any) -> None:
+    """Refuse a volume that can't be made of the snapshot, as AWS does."""
+    snapshot = backend.get_snapshot(snapshot_id) if snapshot_id else None
+    if snapshot and snapshot.status != "completed":
+        raise EC2ClientError("IncorrectState", f"Snapshot is in invalid state - {snapshot.status}")
+    if snapshot and size and int(size) < snapshot.volume.size:
+        text = f"Volume of size {size}GB is smaller than snapshot '{snapshot_id}', expect size >= {snapshot.volume.size}GB"
+        raise EC2ClientError("InvalidBlockDeviceMapping", text)
 
 
 def _user_data(data: dict[str, Any]) -> Base64EncodedString | None:

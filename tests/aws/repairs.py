@@ -174,6 +174,7 @@ def _volumes() -> None:
     mend(EBSBackend, "detach_volume", _detach)
     mend(EBSBackend, "create_volume", _create_volume)
     mend(EBSBackend, "create_snapshot", _create_snapshot)
+    mend(EBSBackend, "get_snapshot", _get_snapshot)
     progress = property(lambda self: "100%" if self.status == "completed" else "40%")
     mend(Snapshot, "progress", lambda original: progress)
 
@@ -205,15 +206,21 @@ def _detach(original: Method) -> Method:
 
 def _create_volume(original: Method) -> Method:
     def create_volume(self: Any, size: int | None, zone_name: str, snapshot_id: str | None = None, **rest: Any) -> Any:
-        snapshot = self.get_snapshot(snapshot_id) if snapshot_id else None
-        if snapshot and snapshot.status != "completed":
-            raise EC2ClientError("IncorrectState", f"Snapshot is in invalid state - {snapshot.status}")
-        if snapshot and size and size < snapshot.volume.size:
-            text = f"Volume of size {size}GB is smaller than snapshot '{snapshot_id}', expect size >= {snapshot.volume.size}GB"
-            raise EC2ClientError("InvalidBlockDeviceMapping", text)
+        launching.check_snapshot(self, snapshot_id, size)
         return original(self, size, zone_name, snapshot_id=snapshot_id, **rest)
 
     return create_volume
+
+
+def _get_snapshot(original: Method) -> Method:
+    """moto does not say which one is not there."""
+
+    def get_snapshot(self: Any, snapshot_id: str) -> Any:
+        if snapshot_id not in self.snapshots:
+            raise EC2ClientError("InvalidSnapshot.NotFound", f"The snapshot '{snapshot_id}' does not exist.")
+        return original(self, snapshot_id)
+
+    return get_snapshot
 
 
 def _create_snapshot(original: Method) -> Method:

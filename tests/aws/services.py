@@ -22,10 +22,20 @@ _LINUX = {
     "marketoption": "OnDemand",
     "licenseModel": "No License required",
 }
+#: What costs by its size: service, attributes, family, unit, dollars.
 _STORED = (
-    ("AmazonEC2", {"volumeApiName": "gp3", "usagetype": "EBS:VolumeUsage.gp3"}, "Storage", "0.0800000000"),
-    ("AmazonEC2", {"usagetype": "EBS:SnapshotUsage"}, "Storage Snapshot", "0.0500000000"),
-    ("AmazonS3", {"volumeType": "Standard", "storageClass": "General Purpose"}, "Storage", "0.0230000000"),
+    ("AmazonEC2", {"volumeApiName": "gp3", "usagetype": "EBS:VolumeUsage.gp3"}, "Storage", "GB-Mo", "0.0880000000"),
+    ("AmazonEC2", {"volumeApiName": "gp3", "usagetype": "EBS:VolumeP-IOPS.gp3"}, "System Operation", "IOPS-Mo", "0.0050000000"),
+    ("AmazonEC2", {"volumeApiName": "gp3", "usagetype": "EBS:VolumeP-Throughput.gp3"}, "Provisioned Throughput", "GiBps-mo", "40.96"),
+    ("AmazonEC2", {"usagetype": "EBS:SnapshotArchiveStorage"}, "Storage Snapshot", "GB-Mo", "0.0125000000"),
+    ("AmazonEC2", {"usagetype": "EBS:SnapshotUsage"}, "Storage Snapshot", "GB-Mo", "0.0500000000"),
+    (
+        "AmazonS3",
+        {"volumeType": "Standard", "storageClass": "General Purpose", "usagetype": "TimedStorage-ByteHrs"},
+        "Storage",
+        "GB-Mo",
+        "0.023",
+    ),
 )
 _PAGE = 100
 
@@ -57,12 +67,13 @@ def _quota(world: World, code: str, *, is_default: bool) -> dict[str, Any]:
 
 def _products(world: World, asked: dict[str, Any]) -> dict[str, Any]:
     instances = [
-        ("AmazonEC2", {**_LINUX, "instanceType": name}, "Compute Instance", price) for name, price in world.on_demand_prices.items()
+        ("AmazonEC2", {**_LINUX, "instanceType": name, "usagetype": f"BoxUsage:{name}"}, "Compute Instance", "Hrs", price)
+        for name, price in world.on_demand_prices.items()
     ]
     wanted = {each["Field"]: each["Value"] for each in asked.get("Filters", [])}
     found = [
-        _product(attributes, family, price)
-        for service, attributes, family, price in [*instances, *_STORED]
+        _product({**attributes, "regionCode": REGION}, family, unit, price)
+        for service, attributes, family, unit, price in [*instances, *_STORED]
         if service == asked["ServiceCode"] and wanted.items() <= {**attributes, "productFamily": family, "regionCode": REGION}.items()
     ]
     first = int(asked.get("NextToken") or 0)
@@ -70,10 +81,15 @@ def _products(world: World, asked: dict[str, Any]) -> dict[str, Any]:
     return {**page, "NextToken": str(first + _PAGE)} if len(found) > first + _PAGE else page
 
 
-def _product(attributes: dict[str, str], family: str, price: str) -> dict[str, Any]:
-    unit = "Hrs" if family == "Compute Instance" else "GB-Mo"
-    dimension = {"unit": unit, "beginRange": "0", "endRange": "Inf", "pricePerUnit": {"USD": price}}
+def _product(attributes: dict[str, str], family: str, unit: str, price: str) -> dict[str, Any]:
+    """A product as the price list tells of it: with tiers, the cheapest first where there are some."""
+    tiers = [("51200", "Inf", f"{float(price) * 0.9:.10f}"), ("0", "51200", price)] if family == "Storage" else [("0", "Inf", price)]
+    dimensions = {
+        f"SKU.JRTCKXETXF.{number}": {"unit": unit, "beginRange": begin, "endRange": end, "pricePerUnit": {"USD": usd}}
+        for number, (begin, end, usd) in enumerate(tiers)
+    }
     return {
-        "product": {"productFamily": family, "attributes": {**attributes, "regionCode": REGION}, "sku": "SKU"},
-        "terms": {"OnDemand": {"SKU.JRTCKXETXF": {"priceDimensions": {"SKU.JRTCKXETXF.6YS6EN2CT7": dimension}}}},
+        "product": {"productFamily": family, "attributes": attributes, "sku": "SKU"},
+        "serviceCode": "AmazonEC2",
+        "terms": {"OnDemand": {"SKU.JRTCKXETXF": {"priceDimensions": dimensions}}},
     }

@@ -1,4 +1,4 @@
-"""The contract of Compute: in memory, and with processes on this machine."""
+"""The contract of Compute: in memory, with processes on this machine, and on EC2 as moto plays it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ import pytest
 from supervisor.cloud.local.blender import LocalBlender
 from supervisor.cloud.local.compute import LocalCompute, NodeStore, stop_nodes
 from supervisor.cloud.ports import Compute, LaunchSpec, NoCapacity, RentedInstance
-from supervisor.config import NodeTimes
+from supervisor.config import LaunchConfig, NodeTimes
 from supervisor.domain.instance import InstanceStatus, Market
+from tests.aws.farm import Renting, set_up_farm
+from tests.aws.moto_server import Moto
 from tests.fakes import FakeCompute
 from tests.waiting import wait_until
 
@@ -36,6 +38,7 @@ AGENT = "import signal; signal.pause()"
 class Place:
     compute: Compute
     lose: Callable[[RentedInstance], None]  #: make an instance end by itself
+    spec: LaunchSpec = SPEC
 
     def all_in(self, status: InstanceStatus) -> list[RentedInstance]:
         instances = list(self.compute.instances())
@@ -68,11 +71,19 @@ def local_compute(
     )
 
 
-@pytest.fixture(params=["fake", "local"])
+@pytest.fixture(params=["fake", "local", "ec2"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     if request.param == "fake":
         fake = FakeCompute(slots=SLOTS)
         yield Place(fake, lambda instance: fake.end_instance(instance.id))
+        return
+    if request.param == "ec2":
+        moto: Moto = request.getfixturevalue("moto")
+        set_up_farm(moto)
+        renting = Renting(request.getfixturevalue("aws_session"), launch=LaunchConfig(max_instances=SLOTS))
+        # of the spot market, where stopping means terminating
+        spec = replace(SPEC, market=Market.SPOT)
+        yield Place(renting.compute, lambda instance: moto.tell("lose", instance=instance.id), spec)
         return
     compute = local_compute(tmp_path)
     yield Place(compute, lambda instance: kill(compute, instance))
@@ -87,7 +98,7 @@ def kill(compute: LocalCompute, instance: RentedInstance) -> None:
 
 
 def test_launched_instances_come_to_run(place: Place) -> None:
-    assert place.compute.launch(SPEC, request_id="r1") == 2
+    assert place.compute.launch(place.spec, request_id="r1") == 2
     running = wait_until(lambda: place.all_in(InstanceStatus.RUNNING))
     assert {(instance.job, instance.request_id) for instance in running} == {("job_a", "r1")}
     assert len({instance.id for instance in running}) == len({instance.node for instance in running}) == 2
@@ -95,26 +106,26 @@ def test_launched_instances_come_to_run(place: Place) -> None:
 
 
 def test_asking_again_with_the_same_request_launches_nothing_new(place: Place) -> None:
-    place.compute.launch(SPEC, request_id="r1")
-    assert place.compute.launch(SPEC, request_id="r1") == 2
+    place.compute.launch(place.spec, request_id="r1")
+    assert place.compute.launch(place.spec, request_id="r1") == 2
     assert len(place.compute.instances()) == 2
 
 
 def test_fewer_are_granted_where_slots_run_out(place: Place) -> None:
     assert place.compute.free_slots() == SLOTS
-    assert place.compute.launch(replace(SPEC, count=SLOTS + 5), request_id="r1") == SLOTS
+    assert place.compute.launch(replace(place.spec, count=SLOTS + 5), request_id="r1") == SLOTS
     assert place.compute.free_slots() == 0
 
 
 def test_nothing_is_launched_without_a_free_slot(place: Place) -> None:
-    place.compute.launch(replace(SPEC, count=SLOTS), request_id="r1")
+    place.compute.launch(replace(place.spec, count=SLOTS), request_id="r1")
     with pytest.raises(NoCapacity, match="job_b"):
-        place.compute.launch(replace(SPEC, job="job_b"), request_id="r2")
+        place.compute.launch(replace(place.spec, job="job_b"), request_id="r2")
     assert {instance.job for instance in place.compute.instances()} == {"job_a"}
 
 
 def test_terminated_instance_ends_and_frees_its_slot(place: Place) -> None:
-    place.compute.launch(SPEC, request_id="r1")
+    place.compute.launch(place.spec, request_id="r1")
     running = wait_until(lambda: place.all_in(InstanceStatus.RUNNING))
     place.compute.terminate([instance.id for instance in running])
     wait_until(lambda: place.all_in(InstanceStatus.TERMINATED))
@@ -122,13 +133,13 @@ def test_terminated_instance_ends_and_frees_its_slot(place: Place) -> None:
 
 
 def test_instance_terminated_before_it_runs_ends_all_the_same(place: Place) -> None:
-    place.compute.launch(SPEC, request_id="r1")
+    place.compute.launch(place.spec, request_id="r1")
     place.compute.terminate([instance.id for instance in place.compute.instances()])
     wait_until(lambda: place.all_in(InstanceStatus.TERMINATED))
 
 
 def test_terminating_unknown_or_ended_instances_is_no_error(place: Place) -> None:
-    place.compute.launch(SPEC, request_id="r1")
+    place.compute.launch(place.spec, request_id="r1")
     running = wait_until(lambda: place.all_in(InstanceStatus.RUNNING))
     for _ in range(2):
         place.compute.terminate(["local_nobody", running[0].id])
@@ -138,7 +149,7 @@ def test_terminating_unknown_or_ended_instances_is_no_error(place: Place) -> Non
 
 
 def test_instance_that_ends_by_itself_is_shown_as_terminated_with_a_note(place: Place) -> None:
-    place.compute.launch(replace(SPEC, count=1), request_id="r1")
+    place.compute.launch(replace(place.spec, count=1), request_id="r1")
     [instance] = wait_until(lambda: place.all_in(InstanceStatus.RUNNING))
     place.lose(instance)
     [ended] = wait_until(lambda: place.all_in(InstanceStatus.TERMINATED))
@@ -147,16 +158,16 @@ def test_instance_that_ends_by_itself_is_shown_as_terminated_with_a_note(place: 
 
 
 def test_request_whose_instances_have_ended_launches_nothing_new(place: Place) -> None:
-    place.compute.launch(replace(SPEC, count=1), request_id="r1")
+    place.compute.launch(replace(place.spec, count=1), request_id="r1")
     wait_until(lambda: place.all_in(InstanceStatus.RUNNING))
     place.compute.terminate([instance.id for instance in place.compute.instances()])
     wait_until(lambda: place.all_in(InstanceStatus.TERMINATED))
-    assert place.compute.launch(replace(SPEC, count=1), request_id="r1") == 1
+    assert place.compute.launch(replace(place.spec, count=1), request_id="r1") == 1
     assert len(place.compute.instances()) == 1
 
 
 def test_stopping_where_nothing_can_be_started_again_terminates(place: Place) -> None:
-    place.compute.launch(replace(SPEC, count=1), request_id="r1")
+    place.compute.launch(replace(place.spec, count=1), request_id="r1")
     [instance] = wait_until(lambda: place.all_in(InstanceStatus.RUNNING))
     place.compute.stop([instance.id])
     wait_until(lambda: place.all_in(InstanceStatus.TERMINATED))

@@ -13,14 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from nodeimage.agent.blender import Blender
-from nodeimage.agent.loop import Agent, Surroundings
+from nodeimage.agent.loop import Agent
 from nodeimage.agent.ports import Fetched, StoreError
+from nodeimage.agent.surroundings import Surroundings, Watcher
 from nodeimage.protocol import (
     Action,
     Claim,
     Heartbeat,
     JournalEntry,
     NodeConfig,
+    NodeState,
     Order,
     Outcome,
     RenderSettings,
@@ -131,6 +133,10 @@ class Rig:
         self.folder = folder
         self.store = MemoryStore()
         self.free_bytes = 2**40
+        self.prepare: Callable[[Watcher], None] | None = None
+        self.interruption_at_ms = 0
+        self.last_state = NodeState.GONE
+        self.signs_of_life = 0
         self.workspace = folder / "workspace"
         self.workspace.mkdir()
         self.plan()
@@ -195,8 +201,19 @@ class Rig:
             stop=stop or threading.Event(),
             now_ms=lambda: time.time_ns() // 1_000_000,
             free_bytes=lambda folder: self.free_bytes,
+            prepare=self.prepare,
+            interruption_at_ms=lambda: self.interruption_at_ms,
+            alive=self._alive,
+            last_state=self.last_state,
         )
         return Agent(config, self.store, around)
+
+    def _alive(self) -> None:
+        self.signs_of_life += 1
+
+    def announce_interruption(self, *, in_s: float) -> None:
+        """Let the cloud say that it takes the machine back."""
+        self.interruption_at_ms = time.time_ns() // 1_000_000 + int(in_s * 1000)
 
     @contextmanager
     def running(self, node: str = "node_a", **changes: Any) -> Iterator[threading.Event]:

@@ -91,7 +91,7 @@ class LocalPremises:
     def _check_room(self) -> Check:
         free = shutil.disk_usage(self._data).free
         is_ok = free > 2 * self._min_free_bytes
-        remedy = "" if is_ok else "delete old jobs or downloads, or give the farm a larger disk"
+        remedy = "" if is_ok else "delete old jobs, or give the farm a larger disk"
         kept = f"{self._min_free_bytes / _GIB:.1f} GiB are kept free"
         return Check(name="disk", is_ok=is_ok, text=f"{free / _GIB:.1f} GiB free; {kept}", remedy=remedy)
 

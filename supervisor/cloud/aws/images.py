@@ -1,0 +1,187 @@
+"""The images that instances start from: those that `kiln ami build` made, and which of them fits a job and an instance type."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from nodeimage import protocol
+from supervisor.cloud.ports import BlenderFound, Refused
+
+from .errors import aws_errors, error_code
+from .identity import BLENDERS_TAG, IMAGE_TAG, PROTOCOL_TAG, VARIANT_TAG, tags_of
+from .instance_types import InstanceType
+from .session import AwsSession
+
+#: A listing of the images is believed for so long: a new one is used soon after it is made.
+_BELIEVED_S = 60.0
+GPU = "gpu"
+#: EC2's codes for an image id that names nothing.
+_NO_SUCH_IMAGE = frozenset({"InvalidAMIID.NotFound", "InvalidAMIID.Malformed", "InvalidAMIID.Unavailable"})
+
+_VERSION = re.compile(r"\d+\.\d+(\.\d+)*")
+
+Series = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """An image of ours."""
+
+    id: str
+    name: str
+    architecture: str  #: x86_64 | arm64
+    variant: str  #: cpu | gpu
+    blenders: tuple[str, ...]  #: versions such as 4.5.15, oldest first; empty: it does not say
+    protocol: str  #: that its agent's bootstrap speaks; empty: it does not say
+    root_device: str
+    root_gib: int
+    created_at: str  #: ISO 8601
+
+    def series_for(self, wanted: Series) -> Series | None:
+        """The series of its Blenders that opens a file of the wanted one: that, or the next newer."""
+        return min((series for series in map(series_of, self.blenders) if series >= wanted), default=None)
+
+
+def series_of(version: str) -> Series:
+    major, minor, *_ = version.split(".")
+    return int(major), int(minor)
+
+
+class Images:
+    """The account's images that the farm can use."""
+
+    def __init__(self, session: AwsSession, *, chosen: str = "", clock: Callable[[], float] = monotonic) -> None:
+        """Shape:   chosen: id of the one image that is to be used; empty: the newest that fits"""
+        self._session = session
+        self._chosen = chosen
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._seen: tuple[Image, ...] = ()
+        self._seen_at = float("-inf")
+
+    def all(self) -> tuple[Image, ...]:
+        """Every image that can be used, newest last. Errors: Refused - the configured one is not there; Throttled, Unreachable"""
+        with self._lock:
+            if self._clock() - self._seen_at > _BELIEVED_S:
+                self._seen, self._seen_at = self._list(), self._clock()
+            return self._seen
+
+    def forget(self) -> None:
+        """Look again when asked next: an image was made or removed."""
+        with self._lock:
+            self._seen_at = float("-inf")
+
+    def blenders(self) -> Sequence[BlenderFound]:
+        """The Blenders on the images, newest last. Errors: as `all`"""
+        found = {version: image for image in self.all() for version in image.blenders}
+        return [BlenderFound(version=version, where=found[version].id) for version in sorted(found, key=_numbers)]
+
+    def newest(self, architecture: str = "x86_64") -> Image:
+        """The newest image of an architecture, for work that needs no Blender. Errors: Refused - there is none; Throttled, Unreachable"""
+        fitting = [image for image in self.all() if image.architecture == architecture]
+        if not fitting:
+            raise Refused(f"there is no image for {architecture} instances: {_build()}")
+        return _best(fitting, is_gpu=False)
+
+    def choose(self, instance_type: InstanceType, wanted: Series) -> Image:
+        """The image for a job on an instance type: of the Blender series that saved its file, or of the next newer.
+
+        Errors:  Refused - there is none, and what to do; Throttled, Unreachable
+        """
+        there = [image for image in self.all() if image.architecture == instance_type.architecture]
+        if not there:
+            raise Refused(_lacking(f"{instance_type.name} has {instance_type.architecture} processors", self._chosen))
+        if self._chosen:
+            return self._checked(there[0], wanted)
+        if instance_type.has_gpu:
+            there = [image for image in there if image.variant == GPU]
+            if not there:
+                raise Refused(f"{instance_type.name} has a GPU, and there is no image with drivers for it: {_build('--variant gpu')}")
+        reached = [(series, image) for image in there if (series := image.series_for(wanted))]
+        if not reached:
+            raise Refused(f"no image has Blender {wanted[0]}.{wanted[1]} or newer (there is {_versions(there)}): {_build()}")
+        nearest = min(series for series, _ in reached)
+        return _best([image for series, image in reached if series == nearest], is_gpu=instance_type.has_gpu)
+
+    def _checked(self, image: Image, wanted: Series) -> Image:
+        """The configured image, unless it says itself that it can't do it."""
+        if image.blenders and image.series_for(wanted) is None:
+            text = f"the image {image.id} ([aws] image) has no Blender {wanted[0]}.{wanted[1]} or newer (it has {_versions([image])})"
+            raise Refused(f"{text}: name another there, or none")
+        return image
+
+    def _list(self) -> tuple[Image, ...]:
+        if self._chosen:
+            asked: dict[str, Any] = {"ImageIds": [self._chosen]}
+        else:
+            asked = {
+                "Owners": ["self"],
+                "Filters": [{"Name": "tag-key", "Values": [IMAGE_TAG]}, {"Name": "state", "Values": ["available"]}],
+            }
+        with aws_errors("look for images"):
+            try:
+                pages = self._session.client("ec2").get_paginator("describe_images").paginate(**asked)
+                found = [_image(each) for page in pages for each in page["Images"] if each["State"] == "available"]
+            except ClientError as error:
+                if error_code(error) not in _NO_SUCH_IMAGE:
+                    raise
+                found = []
+        if self._chosen and not found:
+            raise Refused(f"there is no image {self._chosen} ([aws] image) in {self._session.region}: name another there, or none")
+        return tuple(sorted((image for image in found if self._is_served(image)), key=lambda image: image.created_at))
+
+    def _is_served(self, image: Image) -> bool:
+        """Say whether the farm speaks as the image does."""
+        is_served = image.protocol in {"", str(protocol.VERSION)}
+        if self._chosen and not is_served:
+            text = f"the image {image.id} ([aws] image) speaks version {image.protocol} of the protocol, this Kiln {protocol.VERSION}"
+            raise Refused(f"{text}: build a new one with `kiln ami build`, and name that, or none")
+        return is_served
+
+
+def _best(images: Sequence[Image], *, is_gpu: bool) -> Image:
+    """The newest; for instances without a GPU one without its drivers, if there is one."""
+    return max(images, key=lambda image: ((image.variant == GPU) == is_gpu, image.created_at))
+
+
+def _lacking(why: str, chosen: str) -> str:
+    if chosen:
+        return f"{why}, and the image {chosen} ([aws] image) is made for others: name another there, or choose other instance types"
+    return f"{why}, and there is no image for them: {_build()}, or choose other instance types"
+
+
+def _build(options: str = "") -> str:
+    return f"build one with `kiln ami build{f' {options}' if options else ''}`"
+
+
+def _versions(images: Sequence[Image]) -> str:
+    versions = {version for image in images for version in image.blenders}
+    return ", ".join(sorted(versions, key=_numbers)) or "none"
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))
+
+
+def _image(shown: Mapping[str, Any]) -> Image:
+    tags = tags_of(shown)
+    root = shown.get("RootDeviceName", "")
+    sizes = {device["DeviceName"]: device.get("Ebs", {}).get("VolumeSize", 0) for device in shown.get("BlockDeviceMappings", ())}
+    return Image(
+        id=shown["ImageId"],
+        name=shown.get("Name", ""),
+        architecture=shown["Architecture"],
+        variant=tags.get(VARIANT_TAG, "cpu"),
+        blenders=tuple(sorted(filter(_VERSION.fullmatch, tags.get(BLENDERS_TAG, "").split()), key=_numbers)),
+        protocol=tags.get(PROTOCOL_TAG, ""),
+        root_device=root,
+        root_gib=sizes.get(root, 0),
+        created_at=shown.get("CreationDate", ""),
+    )
