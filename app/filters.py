@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from decimal import Decimal
 
 from flask import Flask
+from markupsafe import Markup, escape
 
 from nodeimage.protocol import runs_of
 from supervisor.domain.download import DownloadStatus
@@ -14,6 +16,7 @@ from supervisor.domain.frame import FrameStatus
 from supervisor.domain.instance import InstanceStatus
 from supervisor.domain.job import JobStatus
 
+_ADDRESS = re.compile(r"(https://[^\s<>\"”),;]+)")
 _UNITS = ("B", "KB", "MB", "GB", "TB", "PB")
 
 JOB_WORDS = {
@@ -181,6 +184,18 @@ def sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+def linked(text: str) -> Markup:
+    """Make the web addresses in a text links."""
+    parts = _ADDRESS.split(text)
+    return Markup("").join(_link(part) if number % 2 else escape(part) for number, part in enumerate(parts))
+
+
+def _link(address: str) -> Markup:
+    end = "." if address.endswith(".") else ""
+    where = address.removesuffix(".")
+    return Markup('<a href="{0}" rel="noreferrer" target="_blank">{0}</a>{1}').format(where, end)
+
+
 def usd(price: Decimal) -> str:
     """Shape:   cents, or four places where a price has them (spot prices do)"""
     cents = price.quantize(Decimal("0.01"))
@@ -218,6 +233,7 @@ def init_filters(app: Flask) -> None:
         plural=plural,
         percent=percent,
         sentence=sentence,
+        linked=linked,
         usd=usd,
         engine=engine,
         file_format=file_format,

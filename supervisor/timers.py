@@ -12,6 +12,7 @@ import structlog
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
+from .cloud.ports import CloudError
 from .farm import Farm
 from .lifecycle.deleting import delete_leftovers
 from .lifecycle.inbox import take_in_inbox
@@ -151,9 +152,18 @@ class Timers:
 
 
 def _guarded(timer: Upkeep) -> Callable[[], None]:
+    said = ""
+
     def run() -> None:
+        nonlocal said
         try:
             timer.call()
+            said = ""
+        except CloudError as error:
+            # a cloud that does not answer, or that nobody is signed in to, may stay so for days: it is said once
+            if str(error) != said:
+                log.warning("timer put off", timer=timer.name, error=str(error))
+            said = str(error)
         except Exception:
             log.exception("timer failed", timer=timer.name)
 

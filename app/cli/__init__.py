@@ -26,6 +26,7 @@ _COMMANDS = {
     "jobs": "jobs",
     "doctor": "health",
     "sweep": "health",
+    "aws": "aws",
     "backup": "backup",
     "restore": "restore",
 }

@@ -213,6 +213,7 @@ class WorkspaceState:
     is_staged: bool = False  #: every file is there and verified
     snapshot: str | None = None  #: id of the frozen copy
     problem: str = ""  #: why staging ended, in a sentence that says what to do; empty while it goes on
+    doing: str = ""  #: what goes on, for people, such as `the volume is being filled: 43 %`; empty: nothing that they need to know
 
 
 class Workspaces(Protocol):
@@ -379,8 +380,11 @@ class CloudAccount(Protocol):
         """Sign in with these keys from now on, once the cloud knows them; two empty ones: forget those that were given.
         Errors: Refused - the cloud does not know them, and nothing was changed; Unreachable"""
 
-    def policy(self) -> Mapping[str, object]:
-        """What the credentials must allow, and no more. Asks nobody."""
+    def policy(self, *, part: str = "") -> Mapping[str, object]:
+        """What the credentials must allow, and no more. Asks nobody.
+
+        Shape:   part: `run`, `setup` or `build`: what that takes alone; empty: all of it
+        """
 
     def plan(self, *, origin: str = "") -> Sequence[SetupStep]:
         """What is there of what the farm needs. Changes nothing.

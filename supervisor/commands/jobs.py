@@ -17,7 +17,7 @@ from supervisor.store import jobs as store
 from supervisor.store.database import Connection
 from supervisor.store.jobs import Job
 
-from .submit import FOUND_BEFORE, submit
+from .submit import FOUND_BEFORE, cloud_warnings, submit, warn_of_cloud
 
 _MAX_NAME = 200
 
@@ -103,13 +103,22 @@ def pause_job(farm: Farm, job: str) -> None:
 
 
 def resume_job(farm: Farm, job: str) -> None:
-    """Ask for the rest of a paused job. Errors: NotFound, Conflict"""
+    """Ask for the rest of a paused job. Errors: NotFound, Conflict; Rejected - the cloud would not render it"""
+    with farm.db.read() as connection:
+        seen = _resumable(connection, job)
+    warnings = cloud_warnings(farm, seen)
     with farm.db.write() as connection:
-        seen = _found(connection, job)
-        if not can_resume(seen.status):
-            raise _conflict(seen, "resumed")
+        seen = _resumable(connection, job)
+        warn_of_cloud(connection, job, warnings, at=farm.now())
         _moved(store.move(connection, seen, JobStatus.LAUNCHING, because="resumed by a person", at=farm.now()))
     farm.wake()
+
+
+def _resumable(connection: Connection, job: str) -> Job:
+    seen = _found(connection, job)
+    if not can_resume(seen.status):
+        raise _conflict(seen, "resumed")
+    return seen
 
 
 def cancel_job(farm: Farm, job: str) -> None:
@@ -133,11 +142,15 @@ def cancel_job(farm: Farm, job: str) -> None:
 
 
 def retry_job(farm: Farm, job: str) -> None:
-    """Ask for the frames that are missing of a failed or cancelled job, with fresh attempts. Errors: NotFound, Conflict"""
+    """Ask for the frames that are missing of a failed or cancelled job, with fresh attempts.
+
+    Errors:  NotFound, Conflict; Rejected - the cloud would not render it
+    """
+    with farm.db.read() as connection:
+        seen = _retriable(connection, job)
+    warnings = cloud_warnings(farm, seen)
     with farm.db.write() as connection:
-        seen = _found(connection, job)
-        if not can_retry(seen.status):
-            raise _conflict(seen, "retried")
+        seen = _retriable(connection, job)
         counted = frames.counts(connection, job)
         missing = counted.total - counted.received
         because = f"a person asked for the {'frame that is' if missing == 1 else f'{missing} frames that are'} missing"
@@ -145,7 +158,15 @@ def retry_job(farm: Farm, job: str) -> None:
         frames.queue_missing(connection, job)
         for code in FOUND_BEFORE:
             events.clear_problem(connection, job, code)
+        warn_of_cloud(connection, job, warnings, at=farm.now())
     farm.wake()
+
+
+def _retriable(connection: Connection, job: str) -> Job:
+    seen = _found(connection, job)
+    if not can_retry(seen.status):
+        raise _conflict(seen, "retried")
+    return seen
 
 
 def delete_job(farm: Farm, job: str) -> None:

@@ -11,6 +11,7 @@ from .schema import farm_facts, jobs
 
 _REMOVED_VERSIONS = "removed_versions"
 _TICK = "tick"
+_LOOK = "look"
 
 
 def jobs_version(connection: Connection) -> int:
@@ -26,9 +27,16 @@ def keep_removed_version(connection: Connection, version: int) -> None:
     connection.execute(row.on_conflict_do_update(index_elements=["name"], set_=raised))
 
 
-def record_tick(connection: Connection, *, at: datetime) -> None:
-    row = insert(farm_facts).values(name=_TICK, at=at)
-    connection.execute(row.on_conflict_do_update(index_elements=["name"], set_={"at": at}))
+def record_tick(connection: Connection, *, at: datetime, was_good: bool = True) -> None:
+    """Write down that there was a tick. Shape: was_good: False: it was skipped, for the cloud could not be read"""
+    for name in (_TICK, _LOOK) if was_good else (_LOOK,):
+        row = insert(farm_facts).values(name=name, at=at)
+        connection.execute(row.on_conflict_do_update(index_elements=["name"], set_={"at": at}))
+
+
+def last_look(connection: Connection) -> datetime | None:
+    """When the last tick was, good or skipped. Returns: None if there was none yet"""
+    return connection.execute(select(farm_facts.c.at).where(farm_facts.c.name == _LOOK)).scalar()
 
 
 def last_tick(connection: Connection) -> datetime | None:

@@ -258,7 +258,7 @@ deletions = Table(
 farm_facts = Table(
     "farm_facts",
     metadata,
-    Column("name", String, primary_key=True),  # removed_versions: of the jobs that are gone | tick: the last good one
+    Column("name", String, primary_key=True),  # removed_versions: of the jobs that are gone | tick: the last good one | look: the last one
     Column("number", Integer, nullable=False, default=0),
     Column("at", Utc),
 )

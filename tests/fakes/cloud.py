@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from supervisor.cloud.ports import Cloud
 
+from .account import FakeAccount
 from .compute import FakeCompute
 from .objects import FakeObjectStore
 from .premises import FakePremises
@@ -25,6 +26,7 @@ class FakeCloud:
         self.workspaces = FakeWorkspaces(self.objects)
         self.premises = FakePremises()
         self.prices = FakePrices()
+        self.account: FakeAccount | None = None  #: None: this cloud rents nothing
 
     @property
     def ports(self) -> Cloud:
@@ -36,4 +38,5 @@ class FakeCloud:
             premises=self.premises,
             prices=self.prices,
             internal_endpoint="http://store.invalid",
+            account=self.account,
         )

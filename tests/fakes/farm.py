@@ -28,6 +28,7 @@ from supervisor.store.database import Database
 from supervisor.store.migrate import migrate
 from supervisor.store.schema import files
 
+from .account import FakeAccount
 from .cloud import FakeCloud
 
 BEGIN = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
@@ -76,10 +77,11 @@ class FakeFarm:
         return queries.job_summary(self.farm, job).status
 
     @classmethod
-    def open(cls, folder: Path, *, slots: int | None = None, config: Config | None = None) -> FakeFarm:
-        """Open the farm of that data folder, made if need be."""
+    def open(cls, folder: Path, *, slots: int | None = None, config: Config | None = None, account: FakeAccount | None = None) -> FakeFarm:
+        """Open the farm of that data folder, made if need be. `account`: one that it rents in."""
         clock = Clock()
         cloud = FakeCloud(slots=slots, clock=clock)
+        cloud.account = account
         if not (folder / "kiln.db").exists():
             (folder / "kiln.db").write_bytes(_new_database())
         db = Database.open(folder / "kiln.db")

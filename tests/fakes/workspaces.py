@@ -21,6 +21,7 @@ class FakeWorkspaces(Trouble):
         self._objects = objects
         self.is_slow = False
         self._states: dict[str, WorkspaceState] = {}
+        self._files: dict[str, tuple[StagedFile, ...]] = {}
         self._staging: dict[str, tuple[StagedFile, ...]] = {}
         self._freezing: dict[str, str] = {}
         self.released: list[str] = []
@@ -30,8 +31,9 @@ class FakeWorkspaces(Trouble):
         self._meet_trouble("stage")
         self.modes[job] = mode
         state = self._states.get(job)
-        if state and state.is_staged:
+        if state and state.is_staged and self._files[job] == tuple(files):
             return
+        self._files[job] = tuple(files)
         self._states[job] = WorkspaceState(total_bytes=sum(file.bytes for file in files))
         self._staging[job] = tuple(files)
         if not self.is_slow:

@@ -387,13 +387,24 @@ def test_an_unreadable_cloud_skips_the_tick_and_nothing_is_given_up(bench: FakeF
     bench.cloud.compute.fail_next(Throttled("slow down"), times=100, call="instances")
     for _ in range(100):
         bench.tick()
-    assert not queries.health(bench.farm).is_alive
+    waiting = queries.health(bench.farm)
+    assert waiting.is_alive, "it looks again and again: restarting it would not help"
+    assert waiting.trouble == "slow down"
+    assert waiting.last_tick_s is not None
+    assert waiting.last_tick_s >= 100
 
     bench.tick()
 
     assert bench.status(job) is JobStatus.RENDERING
     assert len(bench.cloud.compute.alive()) == 1
+    assert queries.health(bench.farm).trouble == ""
+
+
+def test_a_supervisor_that_does_not_even_look_has_stopped(bench: FakeFarm) -> None:
+    bench.tick()
     assert queries.health(bench.farm).is_alive
+    bench.clock.pass_s(61)
+    assert not queries.health(bench.farm).is_alive
 
 
 def test_one_jobs_trouble_does_not_stop_another(bench: FakeFarm, nodes: FakeNodes) -> None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from nodeimage.launch import Role, WorkspaceKind
 from supervisor.cloud.ports import Refused
 from supervisor.config import AwsConfig, NodeTimes, WorkspaceConfig, words
 
+from .believed import Believed
 from .identity import Identity
 from .images import Image, Images, Series
 from .instance_types import InstanceType, InstanceTypes
@@ -22,7 +22,6 @@ from .template_versions import TemplateVersions
 
 #: Subnets and security group are believed for so long: they change by a person's hand alone.
 _BELIEVED_S = 300.0
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,8 +62,8 @@ class LaunchSite:
         )
         self._session = session
         self._agent = agent
-        self._subnets = _Believed(lambda: find_subnets(session, words(aws.subnets)), clock)
-        self._security_group = _Believed(self.versions.security_group, clock)
+        self._subnets = Believed(lambda: find_subnets(session, words(aws.subnets)), lasts_s=_BELIEVED_S, clock=clock)
+        self._security_group = Believed(self.versions.security_group, lasts_s=_BELIEVED_S, clock=clock)
 
     def subnets(self) -> tuple[Subnet, ...]:
         """Where instances may be launched. Errors: Refused - nowhere; Throttled, Unreachable"""
@@ -136,23 +135,3 @@ class LaunchSite:
 
 def _order(image: Image, blender: Series) -> Series:
     return image.series_for(blender) or (0, 0)
-
-
-class _Believed(Generic[_T]):
-    """Something that is looked up, and believed for a while."""
-
-    def __init__(self, look: Callable[[], _T], clock: Callable[[], float]) -> None:
-        self._look = look
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._seen: tuple[_T, float] | None = None  #: with when it was seen
-
-    def __call__(self) -> _T:
-        with self._lock:
-            if self._seen is None or self._clock() - self._seen[1] > _BELIEVED_S:
-                self._seen = self._look(), self._clock()
-            return self._seen[0]
-
-    def forget(self) -> None:
-        with self._lock:
-            self._seen = None

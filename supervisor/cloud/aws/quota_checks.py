@@ -1,0 +1,105 @@
+"""What the account's quotas allow, beside what the farm or a job asks for, in findings for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from supervisor.cloud.ports import Check
+from supervisor.domain.instance import Market
+
+from .instance_types import InstanceType
+from .quotas import Quota, more_of
+
+#: Why it is so, for somebody who has just opened an account.
+_NEW_ACCOUNTS = "new accounts begin with few or none"
+_MARKET_WORDS = {Market.ON_DEMAND: "on demand", Market.SPOT: "as spot"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allowance:
+    """One quota, with the types that the farm or a job would take from it."""
+
+    quota: Quota
+    vcpus: int  #: that the account may have at once
+    used: int  #: of these, by whatever runs in the account
+    types: tuple[InstanceType, ...]
+
+    @property
+    def smallest(self) -> InstanceType:
+        return min(self.types, key=lambda each: each.vcpus)
+
+    @property
+    def most(self) -> int:
+        """How many instances of the smallest type it allows in all."""
+        return self.vcpus // self.smallest.vcpus
+
+    @property
+    def free(self) -> int:
+        """How many more it allows at present."""
+        return max(0, self.vcpus - self.used) // self.smallest.vcpus
+
+
+def farm_checks(allowances: Sequence[Allowance], *, region: str, max_instances: int) -> Iterator[Check]:
+    """What the quotas mean for the farm as it is configured. Shape: allowances: of both markets"""
+    works = any(each.most for each in allowances)
+    for each in allowances:
+        quota, smallest = each.quota, each.smallest
+        name = f"quota “{quota.name}”"
+        if not each.most:
+            yield Check(name=name, is_ok=False, is_warning=works, text=_none(each), remedy=f"{_NEW_ACCOUNTS}: {more_of(quota, region)}")
+        elif each.most < max_instances:
+            text = (
+                f"{each.vcpus} vCPUs, {each.used} in use: {_instances(each.most)} of {smallest.name} ({smallest.vcpus} vCPUs) at once; "
+                f"[launch] max_instances is {max_instances}"
+            )
+            remedy = f"for more at once, {more_of(quota, region)}"
+            yield Check(name=name, is_ok=False, is_warning=True, text=text, remedy=remedy)
+        else:
+            text = f"{each.vcpus} vCPUs, {each.used} in use: enough for {_instances(each.most)} of {smallest.name}"
+            yield Check(name=name, is_ok=True, text=text)
+
+
+def job_checks(allowances: Sequence[Allowance], *, region: str, instances: int) -> Iterator[Check]:
+    """What the quotas mean for a job. Shape: allowances: of its market; none: its types count against no quota that we know"""
+    if not allowances:
+        return
+    first = allowances[0]
+    market = first.quota.market
+    if not any(each.most for each in allowances):
+        other = Market.ON_DEMAND if market is Market.SPOT else Market.SPOT
+        remedy = (
+            f"{more_of(first.quota, region)}; {_NEW_ACCOUNTS}. Or choose smaller or other instance types, or try {_MARKET_WORDS[other]}"
+        )
+        yield Check(name="quota", is_ok=False, text=" and ".join(_none(each) for each in allowances), remedy=remedy)
+        return
+    free = sum(each.free for each in allowances)
+    if free < instances:
+        allowed = f"the account's quotas leave room for {_instances(free)} of the job's types at present"
+        text = (
+            f"{allowed}, and it asks for {instances}"
+            if free
+            else f"{allowed.replace('no instance', 'none')}: the job waits until others end"
+        )
+        remedy = f"for more at once, {more_of(first.quota, region)}"
+        yield Check(name="quota", is_ok=False, is_warning=True, text=text, remedy=remedy)
+
+
+def _none(each: Allowance) -> str:
+    quota, smallest = each.quota, each.smallest
+    if not each.vcpus:
+        return f"the account may run no {quota.family} instances {_MARKET_WORDS[quota.market]}: its quota “{quota.name}” is 0"
+    return (
+        f"the account's quota “{quota.name}” is {each.vcpus} vCPUs, and one {smallest.name} has {smallest.vcpus}: "
+        f"none can start {_MARKET_WORDS[quota.market]}"
+    )
+
+
+def _instances(count: int) -> str:
+    return "no instance" if count == 0 else "one instance" if count == 1 else f"{count} instances"
+
+
+def allowances_of(
+    quotas: Mapping[Quota, tuple[InstanceType, ...]], vcpus: Mapping[Quota, int], used: Mapping[str, int]
+) -> tuple[Allowance, ...]:
+    return tuple(Allowance(quota=quota, vcpus=vcpus[quota], used=used.get(quota.code, 0), types=types) for quota, types in quotas.items())

@@ -1,0 +1,66 @@
+"""Where a staging instance may be launched: each of its types in each subnet whose zone has it, with the image that fits the type."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from supervisor.cloud.ports import Refused, SignedOut
+
+from .instance_types import InstanceType
+from .launch_site import LaunchSite
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StagingPlace:
+    """A type in a subnet, with what an instance there is launched with."""
+
+    instance_type: str
+    subnet: str
+    data: Mapping[str, Any]  #: parameters of RunInstances: image, profile, security group, user data, metadata options, root volume
+
+
+class StagingSite:
+    """Knows what staging instances of this farm are made of."""
+
+    def __init__(self, site: LaunchSite, *, types: Sequence[str]) -> None:
+        """Shape:   types: tried in order"""
+        self._site = site
+        self._types = types
+
+    def places(self, job: str) -> list[StagingPlace]:
+        """Where an instance for the job's files may be launched, in the order in which to try.
+
+        Errors:  Refused - there is no such type, no image, no subnet; Throttled, Unreachable
+        """
+        found: list[StagingPlace] = []
+        for architecture, types in self._by_architecture().items():
+            data = self._site.stage_data(job, architecture=architecture)
+            found += [
+                StagingPlace(instance_type=each.name, subnet=subnet.id, data=data)
+                for each in types
+                for subnet in self._site.subnets()
+                if subnet.zone in each.zones
+            ]
+        if not found:
+            zones = ", ".join(sorted({subnet.zone for subnet in self._site.subnets()}))
+            raise Refused(f"none of {', '.join(self._types)} ([workspace] staging_instance_type) is offered in {zones}; name others there")
+        return found
+
+    def forget(self) -> None:
+        """Look everything up again when it is needed next: AWS refused a launch."""
+        self._site.forget()
+
+    def _by_architecture(self) -> dict[str, list[InstanceType]]:
+        """The types, those of the first one's architecture first. Errors: Refused - there is no such type"""
+        try:
+            types = self._site.types.find(self._types)
+        except SignedOut:
+            raise
+        except Refused as error:
+            raise Refused(f"{error}; of [workspace] staging_instance_type") from error
+        grouped: dict[str, list[InstanceType]] = {}
+        for each in types:
+            grouped.setdefault(each.architecture, []).append(each)
+        return grouped
