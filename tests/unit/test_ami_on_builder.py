@@ -146,5 +146,5 @@ def test_user_data_is_small_and_carries_no_secret() -> None:
 def test_user_data_is_a_script_that_bash_reads(tmp_path: Path) -> None:
     path = tmp_path / "user-data"
     path.write_text(builder_user_data({"build": "build_1"}, longest_minutes=180))
-    checked = [["bash", "-n"], [Path(sys.executable).with_name("shellcheck"), "--severity=warning"]]
+    checked: list[list[str | Path]] = [["bash", "-n"], [Path(sys.executable).with_name("shellcheck"), "--severity=warning"]]
     assert [subprocess.run([*command, path]).returncode for command in checked] == [0, 0]
