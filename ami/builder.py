@@ -13,6 +13,7 @@ from botocore.exceptions import ClientError
 
 from ami.build_rules import LONGEST_BUILD, Next, Seen, SeenBuilder, SeenImage, next_step
 from ami.bundle import AgentPlace, build_env, bundle
+from ami.images import OwnImage, own_images
 from ami.recipe import Arch, Recipe, Variant, read_recipe, recipe_hash
 from ami.user_data import builder_user_data
 from nodeimage.launch import BuildReport, Role, build_bundle_key, build_log_key, build_report_key
@@ -33,7 +34,7 @@ from supervisor.cloud.aws.identity import (
 from supervisor.cloud.aws.image_builds import UNFINISHED, BuildStatus, ImageBuild
 from supervisor.cloud.aws.network import Subnet
 from supervisor.cloud.aws.session import AwsSession
-from supervisor.cloud.ports import NoCapacity, ObjectStore, Refused
+from supervisor.cloud.ports import CloudError, NoCapacity, ObjectStore, Refused
 from supervisor.domain.ids import new_id
 
 log = structlog.get_logger(__name__)
@@ -70,13 +71,16 @@ class ImageBuilder:
         objects: ObjectStore,
         site: BuilderSite,
         *,
+        chosen: str = "",
         recipe: Callable[[], Recipe] = read_recipe,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
+        """Shape:   chosen: id of the image that the configuration names; empty: none"""
         self._session = session
         self._identity = identity
         self._objects = objects
         self._site = site
+        self._chosen = chosen
         self._recipe = recipe
         self._clock = clock
 
@@ -121,11 +125,18 @@ class ImageBuilder:
         """Every build that is known, newest first. Errors: CloudError"""
         return image_builds.all_builds(self._objects)
 
+    def images(self) -> list[OwnImage]:
+        """The farm's images, newest first. Errors: CloudError"""
+        return own_images(self._session, self._identity, chosen=self._chosen)
+
     def advance_all(self) -> None:
         """Move every unfinished build on; one's trouble is its own. Repeat: safe"""
         for build in self.builds():
             if build.status in UNFINISHED:
-                self.advance(build)
+                try:
+                    self.advance(build)
+                except CloudError as error:
+                    log.warning("build held up", build=build.id, error=str(error))
 
     def advance(self, build: ImageBuild) -> ImageBuild:
         """Do what a build needs now. Returns: the build as it is then. Repeat: safe, by several processes too. Errors: CloudError"""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from ami.builder import ImageBuilder
 from ami.recipe import Arch, BadRecipe, Recipe, Variant, recipe_hash
 from supervisor.cloud.aws.errors import aws_errors
 from supervisor.cloud.aws.identity import BLENDERS_TAG, FARM_TAG, IMAGE_TAG, PROTOCOL_TAG, VARIANT_TAG, Identity, tags_of
@@ -63,12 +62,12 @@ def newer_blenders(recipe: Recipe, images: Sequence[OwnImage]) -> list[str]:
     return [release.version for release in recipe.blenders if release.version not in there]
 
 
-def prune(builder: ImageBuilder, images: Sequence[OwnImage], *, dry_run: bool) -> Iterator[OwnImage]:
+def prune(images: Sequence[OwnImage], *, remove: Callable[[str], None], dry_run: bool) -> Iterator[OwnImage]:
     """Remove the images that nothing uses, with their snapshots; yield each when it is gone. Repeat: safe. Errors: CloudError"""
     for image in images:
         if not image.used_by:
             if not dry_run:
-                builder.remove_image(image.id)
+                remove(image.id)
             yield image
 
 

@@ -16,6 +16,8 @@ from time import monotonic, sleep
 
 import structlog
 
+from ami.builder import ImageBuilder
+from app.bootstrap_aws import BUILDS_S, open_aws
 from supervisor.cloud.local.blender import find_blenders
 from supervisor.cloud.local.compute import LocalCompute, NodeStore, stop_nodes
 from supervisor.cloud.local.premises import LocalPremises
@@ -90,6 +92,7 @@ class OpenFarm:
     secrets: Secrets
     wake: Wake
     upkeep: tuple[Upkeep, ...]
+    images: ImageBuilder | None  #: None: this cloud has no images
     close: Callable[[], None]  #: gives back threads and the database; the store and the nodes live on
 
 
@@ -111,14 +114,15 @@ def open_farm(config: Config, data: Path, *, serves: bool) -> OpenFarm:
     with ExitStack() as parts:
         db = open_database(data)
         parts.callback(db.close)
-        cloud, upkeep = _build_cloud(config, data, parts, serves=serves)
+        cloud, upkeep, images = _build_cloud(config, data, parts, serves=serves)
         wake = Wake()
         farm = Farm(config=config, data=data, db=db, cloud=cloud, wake=wake)
         if serves:
             _empty(farm.scratch_folder)
             _remove_old_zips(data / "downloads")
-            log.info("blenders found", versions=[blender.version for blender in cloud.premises.blenders()])
-        return OpenFarm(farm=farm, secrets=keep_secrets(data), wake=wake, upkeep=upkeep, close=parts.pop_all().close)
+            if config.cloud.provider == "local":  # elsewhere they are on images, which one may not have yet
+                log.info("blenders found", versions=[blender.version for blender in cloud.premises.blenders()])
+        return OpenFarm(farm=farm, secrets=keep_secrets(data), wake=wake, upkeep=upkeep, images=images, close=parts.pop_all().close)
 
 
 def prepare_folder(data: Path) -> Path:
@@ -195,6 +199,9 @@ def running_store(config: Config, data: Path) -> Iterator[ObjectStore]:
     Errors:  AlreadyServed; Unreachable - it did not come up
     """
     with hold_lock(data):
+        if config.cloud.provider == "aws":
+            yield open_aws(config, data).cloud.objects
+            return
         if config.store.endpoint:
             yield _foreign_store(config, serves=True)[1]
             return
@@ -240,9 +247,13 @@ def _remove_old_zips(folder: Path) -> None:
         folder.rmdir()
 
 
-def _build_cloud(config: Config, data: Path, parts: ExitStack, *, serves: bool) -> tuple[Cloud, tuple[Upkeep, ...]]:
-    if config.cloud.provider != "local":
-        raise BadConfig(f"cloud.provider: {config.cloud.provider!r} is not in this version of Kiln yet; use 'local'")
+def _build_cloud(
+    config: Config, data: Path, parts: ExitStack, *, serves: bool
+) -> tuple[Cloud, tuple[Upkeep, ...], ImageBuilder | None]:
+    if config.cloud.provider == "aws":
+        aws = open_aws(config, data)
+        prices = Upkeep(name="prices", every_s=aws.refresh_prices_s, call=aws.refresh_prices)
+        return aws.cloud, (prices, Upkeep(name="image builds", every_s=BUILDS_S, call=aws.images.advance_all)), aws.images
     if config.store.endpoint:
         store, objects, uploads = _foreign_store(config, serves=serves)
         upkeep: tuple[Upkeep, ...] = ()
@@ -251,7 +262,7 @@ def _build_cloud(config: Config, data: Path, parts: ExitStack, *, serves: bool) 
         _start(weed) if serves else weed.attach()
         store, objects, uploads = _own_store(config, weed)
         upkeep = (Upkeep(name="object store", every_s=STORE_CHECK_S, call=weed.ensure_running),)
-    return _local_cloud(config, data, parts, store=store, objects=objects, uploads=uploads, serves=serves), upkeep
+    return _local_cloud(config, data, parts, store=store, objects=objects, uploads=uploads, serves=serves), upkeep, None
 
 
 def _start(weed: SeaweedFS) -> None:

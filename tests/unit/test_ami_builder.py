@@ -190,9 +190,9 @@ def test_prune_keeps_the_newest_and_what_is_used(place: Place) -> None:
     tags = [{"ResourceType": "instance", "Tags": [{"Key": FARM_TAG, "Value": IDENTITY.farm}]}]
     place.ec2.run_instances(ImageId=older["used"], InstanceType="c7i.xlarge", MinCount=1, MaxCount=1, TagSpecifications=tags)
     images = own_images(place.session, IDENTITY, chosen=older["named"])
-    assert [image.id for image in prune(place.builder, images, dry_run=True)] == [older["left"]]
+    assert [image.id for image in prune(images, remove=place.builder.remove_image, dry_run=True)] == [older["left"]]
     assert len(place.images()) == 4
-    assert [image.id for image in prune(place.builder, images, dry_run=False)] == [older["left"]]
+    assert [image.id for image in prune(images, remove=place.builder.remove_image, dry_run=False)] == [older["left"]]
     assert {image["ImageId"] for image in place.images()} == {newest, older["used"], older["named"]}
 
 
