@@ -51,6 +51,7 @@ class PremisesPlace:
         self.uploads = [S3Uploads(s3, bucket, connect=lambda endpoint: s3) for bucket in buckets]
         self.premises = self.aside.parts.open_premises(
             self.aside.workspaces,
+            blenders=self.aside.parts.site.images.blenders,
             doctor=self.doctor,
             rates=AwsPrices(self.aside.session, AwsConfig(), folder=self.folder),
             uploads=self.uploads,

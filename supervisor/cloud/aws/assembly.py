@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from supervisor.cloud.ports import ObjectStore
+from supervisor.cloud.ports import BlenderFound, ObjectStore
 from supervisor.cloud.s3_uploads import S3Uploads
 from supervisor.config import AwsConfig, WorkspaceConfig, words
 
@@ -54,6 +54,7 @@ class AwsPlace:
         self,
         workspaces: AwsWorkspaces,
         *,
+        blenders: Callable[[], Sequence[BlenderFound]],
         doctor: Doctor,
         rates: Rates,
         uploads: Sequence[S3Uploads],
@@ -61,7 +62,7 @@ class AwsPlace:
     ) -> AwsPremises:
         """The farm's premises.
 
-        Shape:   uploads: of each bucket; builds: ids of unfinished builds of images
+        Shape:   blenders: those on the images, newest last; uploads: of each bucket; builds: ids of unfinished builds of images
         """
         orphans = Orphans(
             self.session,
@@ -72,7 +73,7 @@ class AwsPlace:
             claims=Claims(needed=workspaces.needed, builds=builds),
             clock=self.clock,
         )
-        return AwsPremises(blenders=self.site.images.blenders, doctor=doctor, inventory=self._inventory(), rates=rates, orphans=orphans)
+        return AwsPremises(blenders=blenders, doctor=doctor, inventory=self._inventory(), rates=rates, orphans=orphans)
 
     def _inventory(self) -> Inventory:
         return Inventory(self.session, farm=self.identity.farm)
