@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from ami.builds import BuildStatus, ImageBuild
 from nodeimage.launch import BuildReport, BuildState
-from supervisor.cloud.aws.image_builds import BuildStatus, ImageBuild
 
 #: From the launch to the first report: Debian boots and installs boto3.
 FIRST_REPORT = timedelta(minutes=15)

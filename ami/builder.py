@@ -11,14 +11,15 @@ from typing import Any, Protocol
 import structlog
 from botocore.exceptions import ClientError
 
+from ami import builds as records
 from ami.build_rules import LONGEST_BUILD, Next, Seen, SeenBuilder, SeenImage, next_step
+from ami.builds import UNFINISHED, BuildStatus, ImageBuild
 from ami.bundle import AgentPlace, build_env, bundle
 from ami.images import OwnImage, own_images
 from ami.recipe import Arch, Recipe, Variant, read_recipe, recipe_hash
 from ami.user_data import builder_user_data
 from nodeimage.launch import BuildReport, Role, build_bundle_key, build_log_key, build_report_key
 from nodeimage.protocol import VERSION, Unreadable
-from supervisor.cloud.aws import image_builds
 from supervisor.cloud.aws.errors import aws_errors, error_code, is_absent
 from supervisor.cloud.aws.identity import (
     BLENDERS_TAG,
@@ -31,7 +32,6 @@ from supervisor.cloud.aws.identity import (
     Identity,
     tag_list,
 )
-from supervisor.cloud.aws.image_builds import UNFINISHED, BuildStatus, ImageBuild
 from supervisor.cloud.aws.network import Subnet
 from supervisor.cloud.aws.session import AwsSession
 from supervisor.cloud.ports import CloudError, NoCapacity, ObjectStore, Refused
@@ -98,7 +98,7 @@ class ImageBuilder:
         if variant is Variant.GPU:
             recipe.driver_for(arch)
         name = f"kiln-node-{versions[-1]}-{variant}-{arch}-{made_of}"
-        known = [build for build in image_builds.all_builds(self._objects) if build.name == name]
+        known = [build for build in records.all_builds(self._objects) if build.name == name]
         for build in known:
             if build.status in UNFINISHED:
                 return build
@@ -117,13 +117,13 @@ class ImageBuilder:
             asked_at=self._clock(),
             progress="asked for",
         )
-        image_builds.put_build(self._objects, build)
+        records.put_build(self._objects, build)
         log.info("image wanted", build=build.id, name=name)
         return build
 
     def builds(self) -> Sequence[ImageBuild]:
         """Every build that is known, newest first. Errors: CloudError"""
-        return image_builds.all_builds(self._objects)
+        return records.all_builds(self._objects)
 
     def images(self) -> list[OwnImage]:
         """The farm's images, newest first. Errors: CloudError"""
@@ -146,7 +146,7 @@ class ImageBuilder:
         step, why = next_step(build, seen)
         after = self._act(build, seen, step, why)
         if after != build:
-            image_builds.put_build(self._objects, after)
+            records.put_build(self._objects, after)
             if after.status is not build.status:
                 log.info("build moved", build=build.id, to=str(after.status), because=why)
         return after
@@ -216,7 +216,7 @@ class ImageBuilder:
         """Write down that a builder is asked for, then ask, in one subnet after the other."""
         if build.launched_at is None:
             build = replace(build, launched_at=self._clock(), progress="a builder is asked for")
-            image_builds.put_build(self._objects, build)
+            records.put_build(self._objects, build)
         request = self._request(build)
         refused: NoCapacity | None = None
         for subnet in self._site.subnets():
@@ -381,5 +381,5 @@ class ImageBuilder:
             ended_at=now,
             image=image.id,
         )
-        image_builds.put_build(self._objects, build)
+        records.put_build(self._objects, build)
         return build

@@ -11,6 +11,7 @@ from time import monotonic
 import structlog
 
 from ami.builder import BuilderSite, ImageBuilder
+from ami.builds import UNFINISHED, all_builds
 from ami.recipe import Variant
 from supervisor.cloud.agent import publish_agent
 from supervisor.cloud.aws.account import AwsAccount
@@ -19,7 +20,6 @@ from supervisor.cloud.aws.believed import Believed
 from supervisor.cloud.aws.checks import AwsDoctor
 from supervisor.cloud.aws.compute import Ec2Compute
 from supervisor.cloud.aws.identity import Identity, keep_identity
-from supervisor.cloud.aws.image_builds import UNFINISHED, all_builds
 from supervisor.cloud.aws.launch_site import LaunchSite
 from supervisor.cloud.aws.prices import REFRESH_S, AwsPrices
 from supervisor.cloud.aws.session import AwsSession
@@ -62,16 +62,16 @@ def aws_store(config: Config, data: Path) -> S3ObjectStore:
 def aws_farm(config: Config, data: Path) -> AwsFarm:
     """Everything on AWS. Errors: BadConfig"""
     parts = _parts(config, data)
-    setup = AwsSetup(parts.session, parts.identity, Wishes.of(config), template_data=partial(base_data, parts.identity))
-    doctor = AwsDoctor(
-        parts.session,
-        setup=setup,
-        site=parts.site,
-        objects=parts.objects,
-        prices=parts.prices,
-        price_problem=lambda: parts.prices.problem,
-        launch=config.launch,
+    images = ImageBuilder(parts.session, parts.identity, parts.objects, _builder_site(config, parts.site), chosen=config.aws.image)
+    timers = (
+        Timer(name="prices", every_s=REFRESH_S, call=parts.prices.refresh),
+        Timer(name="image builds", every_s=BUILDS_S, call=images.advance_all),
     )
+    return AwsFarm(cloud=_cloud(config, parts), timers=timers, images=images)
+
+
+def _cloud(config: Config, parts: _Parts) -> Cloud:
+    setup = AwsSetup(parts.session, parts.identity, Wishes.of(config), template_data=partial(base_data, parts.identity))
     place = AwsPlace(
         session=parts.session,
         identity=parts.identity,
@@ -81,7 +81,7 @@ def aws_farm(config: Config, data: Path) -> AwsFarm:
         workspace=config.workspace,
     )
     workspaces = place.open_workspaces()
-    cloud = Cloud(
+    return Cloud(
         objects=parts.objects,
         uploads=parts.uploads[0],
         compute=Ec2Compute(parts.session, parts.identity, aws=config.aws, launch=config.launch, site=parts.site, prices=parts.prices),
@@ -89,7 +89,7 @@ def aws_farm(config: Config, data: Path) -> AwsFarm:
         premises=place.open_premises(
             workspaces,
             blenders=_Blenders(parts.site.images.blenders),
-            doctor=doctor,
+            doctor=_doctor(config, parts, setup),
             rates=parts.prices,
             uploads=parts.uploads,
             builds=partial(_unfinished_builds, parts.objects),
@@ -98,12 +98,18 @@ def aws_farm(config: Config, data: Path) -> AwsFarm:
         internal_endpoint=config.store.endpoint,
         account=AwsAccount(parts.session, setup),
     )
-    images = ImageBuilder(parts.session, parts.identity, parts.objects, _builder_site(config, parts.site), chosen=config.aws.image)
-    timers = (
-        Timer(name="prices", every_s=REFRESH_S, call=parts.prices.refresh),
-        Timer(name="image builds", every_s=BUILDS_S, call=images.advance_all),
+
+
+def _doctor(config: Config, parts: _Parts, setup: AwsSetup) -> AwsDoctor:
+    return AwsDoctor(
+        parts.session,
+        setup=setup,
+        site=parts.site,
+        objects=parts.objects,
+        prices=parts.prices,
+        price_problem=lambda: parts.prices.problem,
+        launch=config.launch,
     )
-    return AwsFarm(cloud=cloud, timers=timers, images=images)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

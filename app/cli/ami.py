@@ -13,9 +13,9 @@ from time import sleep
 import click
 
 from ami.builder import ImageBuilder
+from ami.builds import UNFINISHED, BuildStatus, ImageBuild
 from ami.images import OwnImage, newer_blenders, prune
 from ami.recipe import Arch, BadRecipe, Variant, read_recipe
-from supervisor.cloud.aws.image_builds import UNFINISHED, BuildStatus, ImageBuild
 from supervisor.cloud.ports import NoCapacity, Throttled, Unreachable
 
 from .failure import Failed

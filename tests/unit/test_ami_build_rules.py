@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from ami.build_rules import FIRST_REPORT, LONGEST_BUILD, SHOWN_WITHIN, SILENCE, Next, Seen, SeenBuilder, SeenImage, next_step
+from ami.builds import BuildStatus, ImageBuild
 from nodeimage.launch import BuildReport, BuildState
-from supervisor.cloud.aws.image_builds import BuildStatus, ImageBuild
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 BUILD = ImageBuild(

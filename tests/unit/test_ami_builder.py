@@ -15,11 +15,11 @@ import pytest
 
 from ami.build_rules import FIRST_REPORT
 from ami.builder import BuilderSite, ImageBuilder
+from ami.builds import BuildStatus, ImageBuild
 from ami.images import newer_blenders, own_images, prune
 from ami.recipe import Variant, read_recipe
 from nodeimage.launch import BuildReport, BuildState, build_bundle_key, build_report_key
 from supervisor.cloud.aws.identity import FARM_TAG, IMAGE_TAG, REQUEST_TAG, ROLE_TAG, Identity, tags_of
-from supervisor.cloud.aws.image_builds import BuildStatus, ImageBuild
 from supervisor.cloud.aws.network import find_subnets
 from supervisor.cloud.aws.session import AwsSession
 from supervisor.cloud.ports import CloudError, NoCapacity, Refused

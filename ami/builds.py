@@ -63,12 +63,6 @@ def put_build(objects: ObjectStore, build: ImageBuild) -> None:
     objects.put(build_key(build.id), json.dumps(raw, sort_keys=True).encode())
 
 
-def find_build(objects: ObjectStore, build_id: str) -> ImageBuild | None:
-    """Errors: CloudError"""
-    stored = objects.get(build_key(build_id))
-    return _read(stored.body, build_id) if stored else None
-
-
 def all_builds(objects: ObjectStore) -> Sequence[ImageBuild]:
     """Every build that is known, newest first. Errors: CloudError"""
     found = []
@@ -78,11 +72,6 @@ def all_builds(objects: ObjectStore) -> Sequence[ImageBuild]:
         if build:
             found.append(build)
     return sorted(found, key=lambda build: (build.asked_at, build.id), reverse=True)
-
-
-def forget_build(objects: ObjectStore, build_id: str) -> None:
-    """Make a build's record be gone. Errors: CloudError"""
-    objects.delete([build_key(build_id)])
 
 
 def _read(body: bytes, name: str) -> ImageBuild | None:
