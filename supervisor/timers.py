@@ -13,6 +13,7 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from .farm import Farm
+from .lifecycle.books import Books
 from .lifecycle.deleting import delete_leftovers
 from .lifecycle.inbox import take_in_inbox
 from .lifecycle.intake import check_pending, sweep_uploads
@@ -102,6 +103,7 @@ class Timers:
             _Loop("tick", self._supervisor.tick, after_failure_s=farm.config.supervisor.tick_s),
             _Loop("packing", self._packer.pack_waiting, after_failure_s=_PACK_AGAIN_S),
         ]
+        self._books = Books(farm)
         self._scheduler = BackgroundScheduler(
             executors={"default": ThreadPoolExecutor(9)},
             job_defaults={"max_instances": 1, "coalesce": True, "misfire_grace_time": None},
@@ -123,6 +125,7 @@ class Timers:
             Timer(name="inbox", every_s=10, call=lambda: take_in_inbox(farm, go_on=go_on)),
             Timer(name="stale uploads", every_s=_HOUR_S, call=lambda: sweep_uploads(farm)),
             Timer(name="old downloads", every_s=600, call=lambda: retain_downloads(farm)),
+            Timer(name="books", every_s=60, call=lambda: self._books.keep(go_on)),
             Timer(name="database", every_s=300, call=farm.db.checkpoint),
         ]
 

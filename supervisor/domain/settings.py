@@ -34,3 +34,5 @@ class JobSettings:
     camera: str | None = None  #: None: the scene's, marker cameras included
     output: OutputSettings = field(default_factory=OutputSettings)
     persistent_data: bool | None = None  #: None: the farm's default
+    max_cost_usd: Decimal | None = None  #: the job's own cap; None: the farm's
+    scout: bool = False  #: render the first, the middle and the last frame, then wait for a person's yes to the rest

@@ -6,7 +6,8 @@ from nodeimage.protocol import Action
 from supervisor.domain.instance import InstanceStatus
 from supervisor.domain.job import JobStatus
 from supervisor.farm import Farm
-from supervisor.store import frames, instances, jobs
+from supervisor.scouts import wanted_counts
+from supervisor.store import instances, jobs
 from supervisor.store.jobs import Job
 
 from .claims import free_ended_claims
@@ -25,7 +26,7 @@ def step_launching(farm: Farm, job: Job, tick: Tick, watch: Watch) -> float | No
             jobs.move(connection, job, JobStatus.STAGING, because=because, at=tick.now)
         return None
     with farm.db.read() as connection:
-        counted = frames.counts(connection, job.id)
+        counted = wanted_counts(connection, job)
         running = [one for one in instances.instances_of(connection, job.id) if _runs(one.status) and is_at_work(one)]
     if not counted.unended:
         return conclude(farm, job, tick)

@@ -12,6 +12,7 @@ import structlog
 from nodeimage.protocol import Action, Order, RenderSettings, Requeued, Task, order_key, runs_of
 from supervisor.domain.task import divide
 from supervisor.farm import Farm
+from supervisor.scouts import wanted_of
 from supervisor.store import files, frames, instances, jobs
 from supervisor.store.database import Connection
 from supervisor.store.frames import Frame
@@ -42,7 +43,7 @@ def keep_order(farm: Farm, job: Job, action: Action) -> None:
         return
     with farm.db.write() as connection:
         jobs.change_job(connection, job.id, order_revision=current.order_revision + 1)
-        left = frames.unended(connection, job.id) if action is Action.RENDER else []
+        left = wanted_of(current, frames.unended(connection, job.id)) if action is Action.RENDER else []
     order = Order(
         job=job.id,
         revision=current.order_revision + 1,
@@ -99,7 +100,7 @@ def _digest(
     """A name for all that makes an order another one. Which frames were received does not."""
     about_frames = [[number, asdict(told)] for number, told in requeued.items()] if action is Action.RENDER else []
     fresh_since = job.submitted_at.isoformat() if job.submitted_at else ""
-    said = [action, asdict(settings), job.ordered, sorted(one.node for one in nodes), about_frames, fresh_since]
+    said = [action, asdict(settings), job.ordered, sorted(one.node for one in nodes), about_frames, fresh_since, job.scout_frames]
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
 

@@ -14,10 +14,12 @@ from supervisor.domain.ids import new_id
 from supervisor.domain.instance import InstanceStatus
 from supervisor.domain.job import JobStatus
 from supervisor.farm import Farm
-from supervisor.store import events, files, frames, instances, jobs
+from supervisor.scouts import wanted_counts
+from supervisor.store import events, files, instances, jobs
 from supervisor.store.instances import Instance
 from supervisor.store.jobs import Job
 
+from .budget import within_budget
 from .launches import expected
 from .tick import Tick, Watch
 
@@ -44,12 +46,12 @@ def refill(farm: Farm, job: Job, tick: Tick, watch: Watch, *, snapshot: str) -> 
     with farm.db.read() as connection:
         launches = instances.launches_of(connection, job.id)
         mine = instances.instances_of(connection, job.id)
-        counted = frames.counts(connection, job.id)
+        counted = wanted_counts(connection, job)
     here = sum(1 for one in mine if is_at_work(one))
     in_doubt = [launch for launch in launches if launch.granted is None]
     for launch in in_doubt:  # the server ended, or the cloud did not answer, between the asking and the answer
         _ask(farm, job, launch.request_id, launch.count, tick, watch, snapshot=snapshot)
-    lacking = _lacking(job, counted, present=here + expected(launches, now=tick.now))
+    lacking = within_budget(farm, job, tick, watch, _lacking(job, counted, present=here + expected(launches, now=tick.now)))
     if in_doubt or lacking <= 0:
         _say(farm, job, here)
     elif job.launch_failures >= MOST_LOST_LAUNCHES:

@@ -16,6 +16,7 @@ from supervisor.farm import Farm
 from supervisor.store import events, facts, frames, jobs
 from supervisor.store.jobs import Job
 
+from .budget import keep_within_budget
 from .claims import gone_nodes, requeue_frames_of
 from .journal import take_in_journal
 from .launching import step_launching
@@ -23,6 +24,7 @@ from .nodes import settle_nodes
 from .observe import observe
 from .releasing import step_releasing
 from .rendering import step_rendering
+from .runs import settle_runs
 from .staging import step_snapshotting, step_staging, step_submitted
 from .tick import Tick, Watch
 
@@ -71,6 +73,7 @@ class Supervisor:
         try:
             tick = observe(farm, self._watch)
             settle_nodes(farm, tick, self._watch)
+            settle_runs(farm, tick)
         except CloudError as error:
             log.warning("cloud not readable, tick skipped", error=str(error))
             return regular_s
@@ -98,6 +101,7 @@ class Supervisor:
     def _run_steps(self, job: Job, tick: Tick) -> float | None:
         """Run steps for as long as they move the job on. Returns: what the last one did"""
         settle_job(self._farm, job, tick, self._watch)
+        keep_within_budget(self._farm, job, tick, self._watch)
         for _ in range(_MOST_STEPS):
             with self._farm.db.read() as connection:
                 seen = jobs.find_job(connection, job.id)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from nodeimage.protocol import Action
 from supervisor.domain.job import JobStatus
 from supervisor.farm import Farm
-from supervisor.store import frames, instances, jobs
+from supervisor.scouts import wanted_counts
+from supervisor.store import instances, jobs
 from supervisor.store.instances import Instance
 from supervisor.store.jobs import Job
 
@@ -20,7 +21,7 @@ from .tick import Tick, Watch
 def step_rendering(farm: Farm, job: Job, tick: Tick, watch: Watch) -> float | None:
     """Let nodes render until every frame has ended."""
     with farm.db.read() as connection:
-        counted = frames.counts(connection, job.id)
+        counted = wanted_counts(connection, job)
         mine = instances.instances_of(connection, job.id)
         due = expected(instances.launches_of(connection, job.id), now=tick.now)
     if not counted.unended:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from nodeimage.protocol import Heartbeat
 from supervisor.cloud.ports import RentedInstance
+from supervisor.domain.budget import Month
 from supervisor.store.jobs import Job
 
 
@@ -45,6 +46,8 @@ class Watch:
     missing_since: dict[str, datetime] = field(default_factory=dict)  #: instance -> since when the cloud does not show it
     whole_journal_at: dict[str, datetime] = field(default_factory=dict)  #: job -> when its whole journal was read last
     refusals: dict[str, int] = field(default_factory=dict)  #: job -> launches in a row that got nothing
+    money_seen_at: dict[str, datetime] = field(default_factory=dict)  #: job -> when its cost was looked at last
+    month: Month | None = None  #: what the month costs, as it was looked at last
 
     def saw(self, now: datetime) -> datetime:
         """Note that the nodes were looked at. Returns: since when they are, without a gap"""
@@ -60,6 +63,7 @@ class Watch:
     def forget_job(self, job: str) -> None:
         self.whole_journal_at.pop(job, None)
         self.refusals.pop(job, None)
+        self.money_seen_at.pop(job, None)
 
 
 #: The shortest wait between two ticks that wait for the same thing.

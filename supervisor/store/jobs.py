@@ -44,6 +44,7 @@ class Job:
     launch_after: datetime | None
     launch_failures: int
     blender_version: str
+    scout_frames: tuple[int, ...]  #: rendered first, then a person is asked; empty: all are wanted
     created_at: datetime
     submitted_at: datetime | None
     began_at: datetime | None
@@ -190,4 +191,5 @@ def _job(row: Row[Any]) -> Job:
     values["status"] = JobStatus(row.status)
     values["then"] = JobStatus(row.then) if row.then else None
     values["settings"] = settings_from_json(row.settings)
+    values["scout_frames"] = tuple(row.scout_frames)
     return Job(**values)

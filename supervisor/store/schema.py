@@ -93,6 +93,7 @@ jobs = Table(
     Column("launch_after", Utc),  # back-off after a launch that got nothing
     Column("launch_failures", Integer, nullable=False, default=0),
     Column("blender_version", String, nullable=False, default=""),
+    Column("scout_frames", JSON, nullable=False, default=list),  # rendered first, then a person is asked; empty: all are wanted
     Column("created_at", Utc, nullable=False),
     Column("submitted_at", Utc),
     Column("began_at", Utc),  # first frame begun
@@ -222,6 +223,71 @@ instances = Table(
     Column("claims_freed", Boolean, nullable=False, default=False),  # True: its node is gone and the frames that it held are queued again
 )
 
+#: What is paid for of instances: each from a start to its stop or end.
+runs = Table(
+    "runs",
+    metadata,
+    Column("instance_id", String, primary_key=True),
+    Column("began_at", Utc, primary_key=True),
+    _job_column(nullable=False, index=True),
+    Column("price_usd_per_h", String, nullable=False),  # Decimal; at its start
+    Column("ready_at", Utc),  # first word of its node
+    Column("ended_at", Utc, index=True),  # NULL: it runs
+    Column("was_interrupted", Boolean, nullable=False, default=False),
+)
+
+#: What is paid for by its size: volumes, snapshots. Some outlive their job, which they bear no foreign key to for that.
+holdings = Table(
+    "holdings",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("job_id", String, nullable=False, index=True),  # empty: the farm's own
+    Column("kind", String, nullable=False),  # volume | snapshot | instance
+    Column("gib", String, nullable=False),  # Decimal
+    Column("usd_per_month", String, nullable=False),  # Decimal
+    Column("began_at", Utc, nullable=False),
+    Column("seen_at", Utc, nullable=False),
+    Column("ended_at", Utc, index=True),  # NULL: it is there
+)
+
+#: What jobs, deleted ones too, cost in each calendar month (UTC), as it was counted last.
+ledger = Table(
+    "ledger",
+    metadata,
+    Column("month", String, primary_key=True),  # 2026-01
+    Column("job_id", String, primary_key=True),  # no foreign key: a deleted job's money is spent all the same
+    Column("name", String, nullable=False),
+    Column("instances_usd", String, nullable=False, default="0"),  # Decimals
+    Column("preparing_usd", String, nullable=False, default="0"),
+    Column("volumes_usd", String, nullable=False, default="0"),
+    Column("snapshots_usd", String, nullable=False, default="0"),
+    Column("storage_usd", String, nullable=False, default="0"),
+    Index("ledger_by_job", "job_id"),
+)
+
+#: What came of jobs, deleted ones too, on each kind of instance: statistics and estimates are made of these.
+paces = Table(
+    "paces",
+    metadata,
+    Column("job_id", String, primary_key=True),  # no foreign key
+    Column("instance_type", String, primary_key=True),
+    Column("market", String, primary_key=True),
+    Column("file", String, nullable=False),  # checksum and size of the main .blend
+    Column("name", String, nullable=False),  # its name, folded
+    Column("scene", String, nullable=False),
+    Column("engine", String, nullable=False),
+    Column("pixels", Integer, nullable=False),
+    Column("samples", Integer),
+    Column("instances", Integer, nullable=False),
+    Column("frames", Integer, nullable=False),
+    Column("render_s", Float, nullable=False),
+    Column("paid_s", Float, nullable=False),
+    Column("boots", Integer, nullable=False),
+    Column("boot_s", Float, nullable=False),
+    Column("usd", String, nullable=False),  # Decimal
+    Column("at", Utc, nullable=False),
+)
+
 downloads = Table(
     "downloads",
     metadata,
@@ -258,7 +324,8 @@ deletions = Table(
 farm_facts = Table(
     "farm_facts",
     metadata,
-    Column("name", String, primary_key=True),  # removed_versions: of the jobs that are gone | tick: the last good one
+    # removed_versions: of the jobs that are gone | tick: the last good one | books: when costs were counted last
+    Column("name", String, primary_key=True),
     Column("number", Integer, nullable=False, default=0),
     Column("at", Utc),
 )

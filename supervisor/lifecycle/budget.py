@@ -1,0 +1,152 @@
+"""Keep jobs within their caps and the month's: warn, pause, end what still runs, and launch no more than there is money for."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from decimal import Decimal
+
+import structlog
+
+from supervisor.domain.budget import HARD_LIMIT, NEAR_CAP, Month, Standing, how_many_fit, standing
+from supervisor.domain.instance import InstanceStatus
+from supervisor.domain.job import ACTIVE, JobStatus, can_pause
+from supervisor.domain.problem import Problem
+from supervisor.domain.wording import dollars
+from supervisor.farm import Farm
+from supervisor.spending import Outlook, cap_usd, is_counted, month_cap_usd, month_spent, outlook, sum_of, types_of
+from supervisor.store import events, instances, jobs
+from supervisor.store.jobs import Job
+
+from .launches import expected
+from .tick import Tick, Watch
+
+log = structlog.get_logger(__name__)
+
+#: How often a job's money is looked at: a tick may be ten times as frequent as it can matter.
+_LOOK_EVERY = timedelta(seconds=2)
+#: The month adds up every active job: looked at less often.
+_LOOK_AT_MONTH_EVERY = timedelta(seconds=5)
+_END_NOTE = "ended by the farm: its job's cost passed its cap before the frame was done"
+
+
+def keep_within_budget(farm: Farm, job: Job, tick: Tick, watch: Watch) -> None:
+    """Warn of a job that nears its cap; pause one that reaches it, or the month's; end what still runs of one that passed it.
+
+    Repeat:  safe; looks every two seconds
+    """
+    looked_at = watch.money_seen_at.get(job.id)
+    if not is_counted(farm) or (looked_at and tick.now - looked_at < _LOOK_EVERY):
+        return
+    watch.money_seen_at[job.id] = tick.now
+    with farm.db.read() as connection:
+        seen = jobs.find_job(connection, job.id)
+        found = outlook(farm, connection, seen, now=tick.now) if seen else None
+    if seen is None or found is None:
+        return
+    _keep(farm, seen, tick, found, _month(farm, tick, watch))
+
+
+def _keep(farm: Farm, job: Job, tick: Tick, found: Outlook, month: Month | None) -> None:
+    money = farm.config.money
+    cap, of_month = cap_usd(job.settings, money), month_cap_usd(money)
+    stands = standing(spent_usd=found.spent_usd, ahead_usd=_ahead(job, found), cap_usd=cap, warn_pct=money.warn_pct)
+    if cap:
+        _warn(farm, job, tick, stands, cap, pct=money.warn_pct)
+    if of_month and month:
+        of_all = standing(spent_usd=month.spent_usd, ahead_usd=month.ahead_usd, cap_usd=of_month, warn_pct=money.warn_pct)
+        _hold(farm, job, tick, of_all, f"all jobs together reached the farm's cap of {dollars(of_month)} a month", month.spent_usd)
+    if cap:
+        _hold(farm, job, tick, stands, f"its cost reached its cap of {dollars(cap)}", found.spent_usd)
+    if (cap or of_month) and found.launch_usd is None and not found.at_work and job.status is JobStatus.LAUNCHING:
+        which = ", ".join(types_of(farm, job.settings)) or "its instances"
+        _pause(farm, job, tick, f"the farm does not know what {which} cost, and can't keep to its cap; name other instance types")
+
+
+def _ahead(job: Job, found: Outlook) -> Decimal:
+    """What is as good as spent: of a job that waits for its first instance, the first minutes of one."""
+    if job.status is JobStatus.LAUNCHING and not found.at_work:
+        return found.launch_usd or Decimal(0)
+    return found.ahead_usd
+
+
+def _warn(farm: Farm, job: Job, tick: Tick, stands: Standing, cap: Decimal, *, pct: int) -> None:
+    """Keep the warning about the job's cap as it stands."""
+    if stands is Standing.FINE:
+        with farm.db.write() as connection:
+            if events.clear_problem(connection, job.id, NEAR_CAP):
+                jobs.touch(connection, job.id)
+        return
+    reached = stands is not Standing.NEAR
+    text = f"its cost reached its cap of {dollars(cap)}" if reached else f"more than {pct} % of its cap of {dollars(cap)} is spent"
+    remedy = "What was received stays. Raise the cap on this page and resume it, or leave it at that."
+    if not reached:
+        remedy = "At the cap it pauses. Raise the cap on this page if it may cost more."
+    problem = Problem(code=NEAR_CAP, severity="warning", text=text, remedy=remedy, since=tick.now)
+    with farm.db.write() as connection:
+        if events.put_problem(connection, job.id, problem):
+            jobs.touch(connection, job.id)
+
+
+def _hold(farm: Farm, job: Job, tick: Tick, stands: Standing, because: str, spent: Decimal) -> None:
+    """Pause a job whose cap is reached; end what still runs where it is passed."""
+    if stands in {Standing.REACHED, Standing.PASSED}:
+        _pause(farm, job, tick, f"{because} ({dollars(spent)} spent)")
+    if stands is Standing.PASSED:
+        _end(farm, job)
+
+
+def _pause(farm: Farm, job: Job, tick: Tick, because: str) -> None:
+    if not can_pause(job.status):
+        return
+    with farm.db.write() as connection:
+        seen = jobs.find_job(connection, job.id)
+        if seen and can_pause(seen.status):
+            jobs.move(connection, seen, JobStatus.RELEASING, because=because, at=tick.now, then=JobStatus.PAUSED, then_reason=because)
+
+
+def _end(farm: Farm, job: Job) -> None:
+    """End the instances that finish their frames for too long: what they cost is past the cap by more than a tenth."""
+    with farm.db.write() as connection:
+        seen = jobs.find_job(connection, job.id)
+        if seen is None or seen.status is not JobStatus.RELEASING:
+            return
+        live = {InstanceStatus.PENDING, InstanceStatus.RUNNING}
+        late = [one.id for one in instances.instances_of(connection, job.id) if one.status in live]
+        instances.end_instances(connection, late, note=_END_NOTE)
+        if late:
+            jobs.touch(connection, job.id)
+    if late:
+        log.warning("instances ended at the cap", job=job.id, instances=late, hard_limit=str(HARD_LIMIT))
+        farm.cloud.compute.terminate(late)
+
+
+def _month(farm: Farm, tick: Tick, watch: Watch) -> Month | None:
+    """How the month stands. Returns: None where it has no cap"""
+    if month_cap_usd(farm.config.money) is None:
+        return None
+    if watch.month and tick.now - watch.month.at < _LOOK_AT_MONTH_EVERY:
+        return watch.month
+    with farm.db.read() as connection:
+        spent = sum_of(month_spent(connection, now=tick.now)).total_usd
+        active = jobs.jobs_in(connection, ACTIVE)
+        ahead = sum((outlook(farm, connection, job, now=tick.now).ahead_usd for job in active), Decimal(0))
+    watch.month = Month(at=tick.now, spent_usd=spent, ahead_usd=ahead)
+    return watch.month
+
+
+def within_budget(farm: Farm, job: Job, tick: Tick, watch: Watch, lacking: int) -> int:
+    """How many of the instances that a job lacks there is money for."""
+    cap, of_month = cap_usd(job.settings, farm.config.money), month_cap_usd(farm.config.money)
+    if lacking <= 0 or not is_counted(farm) or (cap is None and of_month is None):
+        return lacking
+    with farm.db.read() as connection:
+        found = outlook(farm, connection, job, now=tick.now)
+        due = expected(instances.launches_of(connection, job.id), now=tick.now)
+    if found.launch_usd is None:
+        return 0  # what can't be counted can't be kept to; `keep_within_budget` says so
+    month = _month(farm, tick, watch)
+    left = [cap - found.spent_usd - found.ahead_usd] if cap else []
+    left += [of_month - month.spent_usd - month.ahead_usd] if of_month and month else []
+    watch.month = None  # what is launched now counts at once
+    fit = how_many_fit(left_usd=min(left) - due * found.launch_usd, each_usd=found.launch_usd)
+    return lacking if fit is None else min(lacking, fit)
