@@ -49,17 +49,21 @@ def keep_within_budget(farm: Farm, job: Job, tick: Tick, watch: Watch) -> None:
 def _keep(farm: Farm, job: Job, tick: Tick, found: Outlook, month: Month | None) -> None:
     money = farm.config.money
     cap, of_month = cap_usd(job.settings, money), month_cap_usd(money)
-    stands = standing(spent_usd=found.spent_usd, ahead_usd=_ahead(job, found), cap_usd=cap, warn_pct=money.warn_pct)
-    if cap:
-        _warn(farm, job, tick, stands, cap, pct=money.warn_pct)
     if of_month and month:
-        of_all = standing(spent_usd=month.spent_usd, ahead_usd=month.ahead_usd, cap_usd=of_month, warn_pct=money.warn_pct)
-        _hold(farm, job, tick, of_all, f"all jobs together reached the farm's cap of {dollars(of_month)} a month", month.spent_usd)
+        stands = standing(spent_usd=month.spent_usd, ahead_usd=month.ahead_usd, cap_usd=of_month, warn_pct=money.warn_pct)
+        because = f"all jobs together reached the farm's cap of {dollars(of_month)} a month"
+        _hold(farm, job, tick, stands, because + _spent(month.spent_usd, of_month))
     if cap:
-        _hold(farm, job, tick, stands, f"its cost reached its cap of {dollars(cap)}", found.spent_usd)
+        stands = standing(spent_usd=found.spent_usd, ahead_usd=_ahead(job, found), cap_usd=cap, warn_pct=money.warn_pct)
+        _warn(farm, job, tick, stands, cap, pct=money.warn_pct)
+        _hold(farm, job, tick, stands, f"its cost reached its cap of {dollars(cap)}" + _spent(found.spent_usd, cap))
     if (cap or of_month) and found.launch_usd is None and not found.at_work and job.status is JobStatus.LAUNCHING:
         which = ", ".join(types_of(farm, job.settings)) or "its instances"
         _pause(farm, job, tick, f"the farm does not know what {which} cost, and can't keep to its cap; name other instance types")
+
+
+def _spent(spent: Decimal, cap: Decimal) -> str:
+    return f" ({dollars(spent)} spent)" if spent >= cap else f": {dollars(spent)} is spent, and the next frames would pass it"
 
 
 def _ahead(job: Job, found: Outlook) -> Decimal:
@@ -71,26 +75,30 @@ def _ahead(job: Job, found: Outlook) -> Decimal:
 
 def _warn(farm: Farm, job: Job, tick: Tick, stands: Standing, cap: Decimal, *, pct: int) -> None:
     """Keep the warning about the job's cap as it stands."""
-    if stands is Standing.FINE:
+    reached = stands in {Standing.REACHED, Standing.PASSED}
+    if job.then is JobStatus.PAUSED and not reached:
+        return  # it pauses for what it was told then: with no frame ahead, less is as good as spent
+    if stands is Standing.FINE or job.then not in {None, JobStatus.PAUSED}:
         with farm.db.write() as connection:
             if events.clear_problem(connection, job.id, NEAR_CAP):
                 jobs.touch(connection, job.id)
         return
-    reached = stands is not Standing.NEAR
     text = f"its cost reached its cap of {dollars(cap)}" if reached else f"more than {pct} % of its cap of {dollars(cap)} is spent"
-    remedy = "What was received stays. Raise the cap on this page and resume it, or leave it at that."
-    if not reached:
-        remedy = "At the cap it pauses. Raise the cap on this page if it may cost more."
+    remedy = (
+        "What was received stays. Raise the cap on this page and resume it, or leave it at that."
+        if reached
+        else "At the cap it pauses. Raise the cap on this page if it may cost more."
+    )
     problem = Problem(code=NEAR_CAP, severity="warning", text=text, remedy=remedy, since=tick.now)
     with farm.db.write() as connection:
         if events.put_problem(connection, job.id, problem):
             jobs.touch(connection, job.id)
 
 
-def _hold(farm: Farm, job: Job, tick: Tick, stands: Standing, because: str, spent: Decimal) -> None:
+def _hold(farm: Farm, job: Job, tick: Tick, stands: Standing, because: str) -> None:
     """Pause a job whose cap is reached; end what still runs where it is passed."""
     if stands in {Standing.REACHED, Standing.PASSED}:
-        _pause(farm, job, tick, f"{because} ({dollars(spent)} spent)")
+        _pause(farm, job, tick, because)
     if stands is Standing.PASSED:
         _end(farm, job)
 
