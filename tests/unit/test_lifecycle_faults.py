@@ -14,7 +14,7 @@ from nodeimage.protocol import Failure, NodeState, frames_prefix
 from supervisor import queries
 from supervisor.cloud.ports import NoCapacity, Throttled, Unreachable
 from supervisor.commands import jobs as commands
-from supervisor.config import CloudConfig, Config, LaunchConfig
+from supervisor.config import CloudConfig, Config, LaunchConfig, MoneyConfig
 from supervisor.domain.frame import FrameStatus
 from supervisor.domain.instance import InstanceStatus, Market
 from supervisor.domain.job import ENDED, JobStatus
@@ -24,7 +24,7 @@ from tests.fakes.farm import FakeFarm
 from tests.fakes.node import FakeNode, FakeNodes
 
 _SLOTS = 3
-_CONFIG = Config(cloud=CloudConfig(provider="aws"), launch=LaunchConfig(fallback_minutes=1))
+_CONFIG = Config(cloud=CloudConfig(provider="aws"), money=MoneyConfig(max_usd_per_month=0), launch=LaunchConfig(fallback_minutes=1))
 _Pick = st.integers(0, 11)
 
 
