@@ -13,6 +13,7 @@ from supervisor.domain.file import FileStatus
 from supervisor.domain.frame import FrameStatus
 from supervisor.domain.instance import InstanceStatus, Market
 from supervisor.domain.job import JobStatus
+from supervisor.domain.wording import about, dollars
 
 _UNITS = ("B", "KB", "MB", "GB", "TB", "PB")
 
@@ -74,6 +75,10 @@ FILE_WORDS = {
     FileStatus.READY: "ready",
     FileStatus.BAD: "can't be used",
 }
+MARKET_WORDS = {
+    Market.ON_DEMAND: "On demand",
+    Market.SPOT: "Spot",
+}
 DOWNLOAD_WORDS = {
     DownloadStatus.PACKING: "packing",
     DownloadStatus.READY: "ready",
@@ -127,16 +132,7 @@ def duration(seconds: float | None) -> str:
 
 def rough(seconds: float | None) -> str:
     """Write an estimate no more exactly than it is known. Returns: empty for None."""
-    if seconds is None:
-        return ""
-    if seconds < 45:
-        return "less than a minute"
-    if seconds < 5400:
-        return f"about {max(1, round(seconds / 60))} min"
-    if seconds < 36 * 3600:
-        hours = round(seconds / 1800) / 2
-        return f"about {hours:g} h"
-    return f"about {round(seconds / 86400)} days"
+    return "" if seconds is None else about(seconds)
 
 
 def ago(then: datetime | None, now: datetime | None = None) -> str:
@@ -193,6 +189,17 @@ def usd(price: Decimal) -> str:
     return f"${cents}" if cents == price else f"${price.quantize(Decimal('0.0001'))}"
 
 
+def rate(number: float | None) -> str:
+    """Write how many of something there are in an hour or for a dollar: three digits that count. Returns: a dash for None."""
+    if number is None:
+        return "–"
+    return f"{number:.0f}" if number >= 100 else f"{number:.3g}"
+
+
+def share(pct: float | None) -> str:
+    return "–" if pct is None else f"{pct:.0f} %"
+
+
 def engine(identifier: str) -> str:
     return _ENGINES.get(identifier, identifier.replace("_", " ").title())
 
@@ -226,6 +233,9 @@ def init_filters(app: Flask) -> None:
         percent=percent,
         sentence=sentence,
         usd=usd,
+        dollars=dollars,
+        rate=rate,
+        share=share,
         engine=engine,
         file_format=file_format,
         fps=fps,
@@ -240,4 +250,5 @@ def init_filters(app: Flask) -> None:
         MARKET_WORDS=MARKET_WORDS,
         FILE_WORDS=FILE_WORDS,
         DOWNLOAD_WORDS=DOWNLOAD_WORDS,
+        MARKET_WORDS=MARKET_WORDS,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from supervisor.domain.errors import CommandError
-from supervisor.domain.estimate import Estimate, Offer, estimate, price_in_words, time_in_words
+from supervisor.domain.estimate import Estimate, Offer, basis_in_words, estimate, price_in_words, time_in_words
 from supervisor.domain.job import JobStatus
 from supervisor.domain.settings import JobSettings
 from supervisor.domain.submission import chosen_frames, chosen_scene
@@ -58,6 +58,16 @@ def _offers(farm: Farm, connection: Connection, settings: JobSettings) -> list[O
         Offer(instance_type=each, usd_per_h=usd_per_h(farm, each, settings), boot_s=boot_s(connection, each))
         for each in types_of(farm, settings) or (_HERE,)
     ]
+
+
+def in_words(found: Estimate | None) -> str:
+    """What an estimate comes to and what it rests on, for people. Empty where there is nothing to estimate yet"""
+    if found is None:
+        return ""
+    if found.wall_s is None:
+        return f"time and price are {basis_in_words(found)}"
+    price = price_in_words(found.usd) if found.usd else ""
+    return time_in_words(found.wall_s) + (f", {price}" if price else "") + f", {basis_in_words(found)}"
 
 
 def rest_in_words(found: Estimate) -> str:

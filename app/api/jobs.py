@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 
-from app.auth import current_person, may_change
+from app.auth import current_person, is_admin, may_change
 from app.current import base_url, current_farm
 from supervisor import queries
 from supervisor.commands import jobs as commands
@@ -39,7 +39,7 @@ def change_job(job: str, body: models.JobChange) -> models.Job:
         ids = {file.path: file.id for file in detail.main_candidates}
         commands.choose_main_file(farm, job, file=ids.get(body.main_file, body.main_file))
     if body.settings is not None:
-        commands.change_settings(farm, job, changed_settings(detail.settings, body.settings))
+        commands.change_settings(farm, job, changed_settings(detail.settings, body.settings), by_admin=is_admin())
     if body.name is not None:
         commands.rename_job(farm, job, name=body.name)
     return _shown(job)
@@ -48,7 +48,12 @@ def change_job(job: str, body: models.JobChange) -> models.Job:
 def submit_job(job: str, body: models.SettingsChange) -> models.Job:
     farm = current_farm()
     settings = changed_settings(queries.job_detail(farm, job).settings, body) if body.model_fields_set else None
-    commands.submit_job(farm, job, settings)
+    commands.submit_job(farm, job, settings, by_admin=is_admin())
+    return _shown(job)
+
+
+def change_cap(job: str, body: models.CapChange) -> models.Job:
+    commands.change_cap(current_farm(), job, amount(body.max_cost_usd), by_admin=is_admin())
     return _shown(job)
 
 
@@ -82,16 +87,22 @@ def _shown(job: str) -> models.Job:
     return job_answer(detail, queries.job_instances(farm, job), base_url=base_url(), may_change=may_change(detail.summary))
 
 
+def amount(number: float | None) -> Decimal | None:
+    """An amount of money as JSON had it, to the digits that it was written with."""
+    return None if number is None else Decimal(str(number))
+
+
 def changed_settings(kept: JobSettings, change: models.SettingsChange) -> JobSettings:
     """The settings kept so far with the fields that the request names."""
     settings = kept
-    for name in change.model_fields_set - {"output", "market", "max_price_usd_per_h", "instance_types"}:
+    for name in change.model_fields_set - {"output", "market", "max_price_usd_per_h", "max_cost_usd", "instance_types"}:
         settings = replace(settings, **{name: getattr(change, name)})
     if "market" in change.model_fields_set:
         settings = replace(settings, market=Market(change.market))
     if "max_price_usd_per_h" in change.model_fields_set:
-        price = change.max_price_usd_per_h
-        settings = replace(settings, max_price_usd_per_h=None if price is None else Decimal(str(price)))
+        settings = replace(settings, max_price_usd_per_h=amount(change.max_price_usd_per_h))
+    if "max_cost_usd" in change.model_fields_set:
+        settings = replace(settings, max_cost_usd=amount(change.max_cost_usd))
     if "instance_types" in change.model_fields_set:
         settings = replace(settings, instance_types=tuple(change.instance_types))
     if "output" in change.model_fields_set:

@@ -19,6 +19,7 @@ MAX_PARTS = 10_000  # of one upload: S3's own limit
 
 Name = Annotated[str, StringConstraints(max_length=200)]
 Text = Annotated[str, StringConstraints(max_length=4096)]
+Usd = Annotated[float, Field(gt=0, le=1e6)]
 Identifier = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 
 
@@ -66,6 +67,12 @@ class SettingsChange(Body):
     camera: Name | None = Field(default=None, description="null: the scene's own.")
     output: OutputChange = OutputChange()
     persistent_data: bool | None = Field(default=None, description="Keep render data between frames; null: the farm's default.")
+    max_cost_usd: Usd | None = Field(default=None, description="The job's cap: it pauses there; null: the farm's own.")
+    scout: bool = Field(default=False, description="Render the first, the middle and the last frame, then wait for a yes to the rest.")
+
+
+class CapChange(Body):
+    max_cost_usd: Usd | None = Field(description="null: the farm's own. Beyond that, an administrator may go.")
 
 
 class JobChange(Body):
@@ -242,6 +249,8 @@ class Settings(Answer):
     camera: str | None
     output: OutputSettings
     persistent_data: bool | None
+    max_cost_usd: float | None = None
+    scout: bool = False
 
 
 class Instance(Answer):
@@ -293,8 +302,29 @@ class JobSummary(Answer):
     frames: Frames
     instances_running: int
     eta_s: float | None
+    cost: float = Field(default=0.0, description="USD so far.")
     version: int = Field(description="Grows with every change of the job.")
     url: str = Field(description="The job's page.")
+
+
+class Costs(Answer):
+    """What a job costs so far, in USD, by what it is spent on."""
+
+    rendering_usd: float = Field(default=0.0, description="Instances, while they rendered frames that were received.")
+    booting_usd: float = Field(default=0.0, description="Instances, until their node spoke first.")
+    idle_usd: float = Field(default=0.0, description="Instances, the rest: opening the file, waiting, attempts that came to nothing.")
+    preparing_usd: float = Field(default=0.0, description="Instances that filled its workspace.")
+    volumes_usd: float = Field(default=0.0, description="Root and workspace volumes.")
+    snapshots_usd: float = 0.0
+    storage_usd: float = Field(default=0.0, description="Its files and frames in the bucket.")
+
+
+class Scouting(Answer):
+    """The frames of a job that are rendered before a person is asked for the rest."""
+
+    frames: list[int]
+    received: list[int]
+    has_ended: bool = Field(description="true: the rest waits for a yes; `resume` is that.")
 
 
 class Job(JobSummary):
@@ -306,7 +336,9 @@ class Job(JobSummary):
     dependencies: list[Dependency]
     files: JobFiles
     instances: list[Instance]
-    cost: float = Field(description="USD so far.")
+    costs: Costs = Costs()
+    cap_usd: float | None = Field(default=None, description="At so much it pauses; null: never.")
+    scouting: Scouting | None = Field(default=None, description="null: it is not scouted, or somebody said yes to the rest.")
     problems: list[JobProblem]
     blockers: list[str] = Field(description="Of a draft: why it can't be submitted yet.")
     blender_version: str

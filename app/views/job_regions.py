@@ -6,14 +6,16 @@ from datetime import UTC, datetime
 
 from app.auth import may_change
 from app.current import current_farm
-from app.filters import duration, rough, usd
+from app.filters import duration, rough
 from app.links import download_url
+from app.views.money_regions import has_scouted
 from app.views.regions import POLLS, Region, region, trigger_of
 from supervisor import queries
 from supervisor.commands import downloads
 from supervisor.domain.download import DownloadStatus
 from supervisor.domain.instance import InstanceStatus
 from supervisor.domain.job import ACTIVE, ENDED
+from supervisor.domain.wording import dollars
 from supervisor.queries import DownloadView, InstanceView, JobDetail, JobSummary
 
 JOBS_ON_A_PAGE = 50
@@ -37,7 +39,8 @@ def list_region(after: str | None) -> Region:
 
 def _seen_of(job: JobSummary) -> tuple[object, ...]:
     """All of a summary but its version, which grows with changes that nobody sees, and the estimate more exactly than it is written."""
-    return (job.id, job.name, job.owner, job.status, job.reason, repr(job.frames), job.instances_running, rough(job.eta_s), job.cover_frame)
+    eta, cost = rough(job.eta_s), dollars(job.cost_usd)
+    return (job.id, job.name, job.owner, job.status, job.reason, repr(job.frames), job.instances_running, eta, cost, job.cover_frame)
 
 
 def status_region(job: str, detail: JobDetail | None = None) -> Region:
@@ -46,10 +49,11 @@ def status_region(job: str, detail: JobDetail | None = None) -> Region:
     flags = (allowed, detail.can_pause, detail.can_resume, detail.can_cancel, detail.can_retry, detail.can_delete)
     return region(
         "jobs/_status.html",
-        shows=(_seen_of(detail.summary), flags, usd(detail.cost_usd), duration(detail.seconds_per_frame), detail.file_count),
+        shows=(_seen_of(detail.summary), flags, has_scouted(detail), duration(detail.seconds_per_frame), detail.file_count),
         job=detail.summary,
         detail=detail,
         may_change=allowed,
+        has_scouted=has_scouted(detail),
         trigger=trigger_of(detail.summary.status),
         kept=_what_stays(detail.summary),
     )

@@ -241,7 +241,7 @@ def received_outputs(connection: Connection, job: str) -> Iterator[tuple[int, tu
 
 def received_bytes(connection: Connection, job: str) -> int:
     """What the outputs of a job's received frames amount to."""
-    output = func.json_each(frames.c.outputs).table_valued("value")
+    output = func.json_each(frames.c.outputs).table_valued("value", joins_implicitly=True)
     of_job = (frames.c.job_id == job) & (frames.c.status == FrameStatus.RECEIVED)
     length = func.coalesce(func.sum(func.json_extract(output.c.value, "$[1]")), 0)
     return int(connection.execute(select(length).select_from(frames, output).where(of_job)).scalar_one())

@@ -6,6 +6,7 @@ import threading
 import zlib
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,7 +16,7 @@ from sqlalchemy import insert
 from nodeimage.protocol import project_key
 from supervisor import queries
 from supervisor.commands import jobs as commands
-from supervisor.config import Config
+from supervisor.config import CloudConfig, Config, MoneyConfig
 from supervisor.domain.file import FileStatus, is_blend
 from supervisor.domain.ids import new_id
 from supervisor.domain.job import JobStatus
@@ -133,6 +134,16 @@ class FakeFarm:
         job = self.a_draft()
         commands.submit_job(self.farm, job, replace(settings or JobSettings(), frames=frames, instances=instances))
         return job
+
+
+def a_renting_farm(folder: Path, *, usd_per_h: str = "3.60", **money: float) -> FakeFarm:
+    """A farm whose instances, all of one type, cost money. Shape: money: keys of `[money]`; without any, there is no cap"""
+    caps = MoneyConfig(**{"max_usd_per_job": 0.0, "max_usd_per_month": 0.0, **money})  # type: ignore[arg-type]
+    bench = FakeFarm.open(folder, config=Config(cloud=CloudConfig(provider="aws"), money=caps))
+    bench.cloud.compute.price_usd_per_h = Decimal(usd_per_h)
+    bench.cloud.prices.default = Decimal(usd_per_h)
+    bench.cloud.prices.types = ("fake.large",)
+    return bench
 
 
 @cache

@@ -167,4 +167,4 @@ def test_what_instances_cost_is_added_up_to_the_second(bench: FakeFarm) -> None:
     bench.clock.pass_s(3600)
 
     assert bench.status(job) is JobStatus.CANCELLED
-    assert queries.job_detail(bench.farm, job).cost_usd == Decimal("0.2040")
+    assert queries.job_detail(bench.farm, job).cost.total_usd == Decimal("0.2040")
