@@ -11,7 +11,7 @@ from .errors import Rejected
 from .frame import FIRST_FRAME, LAST_FRAME, parse_frames
 from .instance import Market
 from .scene import Inspection, SceneInfo
-from .settings import FILE_FORMATS, JobSettings, OutputSettings
+from .settings import FILE_FORMATS, HIGHEST_PRIORITY, JobSettings, OutputSettings
 
 _MAX_OUTPUT_NAME_BYTES = 200  #: leaves room for the frame number and the extension in a file name of 255 bytes
 _MAX_NAMES_SHOWN = 8
@@ -104,6 +104,8 @@ def _numbers(version: str) -> tuple[int, ...]:
 def _check_instances(settings: JobSettings, limits: Limits) -> None:
     if not 1 <= settings.instances <= limits.max_instances:
         raise Rejected(f"{settings.instances} instances are not possible; one job may have 1 to {limits.max_instances}", field="instances")
+    if not 0 <= settings.priority <= HIGHEST_PRIORITY:
+        raise Rejected(f"a priority is a whole number from 0 to {HIGHEST_PRIORITY}", field="priority")
     if settings.market is Market.SPOT and not limits.rents:
         raise Rejected("this farm renders on its own machine; spot needs AWS", field="market")
     if settings.instance_types and not limits.rents:

@@ -85,7 +85,7 @@ class Supervisor:
             log.warning("cloud not readable, tick skipped", error=str(error))
             return regular_s
         with farm.db.read() as connection:
-            active = jobs.jobs_in(connection, ACTIVE)
+            active = sorted(jobs.jobs_in(connection, ACTIVE), key=lambda job: -job.settings.priority)
         waits = [self._advance(job, tick) for job in active]
         self._record(tick)
         return min([regular_s, *waits]) if active else max(regular_s, _AT_REST_S)
