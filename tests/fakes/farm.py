@@ -80,7 +80,7 @@ class FakeFarm:
     def open(cls, folder: Path, *, slots: int | None = None, config: Config | None = None) -> FakeFarm:
         """Open the farm of that data folder, made if need be."""
         clock = Clock()
-        cloud = FakeCloud(slots=slots, clock=clock)
+        cloud = FakeCloud(slots=slots, clock=clock, is_shared=bool(config and config.pool.mode == "shared"))
         if not (folder / "kiln.db").exists():
             (folder / "kiln.db").write_bytes(_new_database())
         db = Database.open(folder / "kiln.db")

@@ -85,4 +85,6 @@ def test_the_api_takes_a_priority_and_tells_it(api: Site) -> None:
 
     api.ask("PATCH", f"/jobs/{job}", json={"settings": {"priority": 75}})
 
-    assert api.ask("GET", f"/jobs/{job}").json["settings"]["priority"] == 75
+    seen = api.ask("GET", f"/jobs/{job}").json
+    assert seen
+    assert seen["settings"]["priority"] == 75
