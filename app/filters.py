@@ -71,7 +71,6 @@ INSTANCE_TONES = {
     InstanceStatus.TERMINATING: "busy",
     InstanceStatus.TERMINATED: "off",
 }
-MARKET_WORDS = {Market.ON_DEMAND: "on demand", Market.SPOT: "spot"}
 FILE_WORDS = {
     FileStatus.UPLOADING: "upload unfinished",
     FileStatus.CHECKING: "checking",
@@ -259,7 +258,6 @@ def init_filters(app: Flask) -> None:
         FRAME_WORDS=FRAME_WORDS,
         INSTANCE_WORDS=INSTANCE_WORDS,
         INSTANCE_TONES=INSTANCE_TONES,
-        MARKET_WORDS=MARKET_WORDS,
         FILE_WORDS=FILE_WORDS,
         DOWNLOAD_WORDS=DOWNLOAD_WORDS,
     )

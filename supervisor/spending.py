@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -31,8 +31,9 @@ def is_counted(farm: Farm) -> bool:
 def job_cost(connection: Connection, job: str, *, now: datetime) -> Cost:
     """What a job costs so far, by the second; what is stored, by the minute."""
     stored = ledger.totals(connection, [job]).get(job, MonthCost()).storage_usd
-    rendered = _rendered_s(connection, job, instances.instances_of(connection, job))
-    return cost_of(runs.runs_of(connection, job), holdings.holdings_of(connection, job), rendered_s=rendered, storage_usd=stored, now=now)
+    mine = runs.runs_of(connection, job)
+    rendered = _rendered_s(connection, job, instances.find_instances(connection, {run.instance for run in mine}).values())
+    return cost_of(mine, holdings.holdings_of(connection, job), rendered_s=rendered, storage_usd=stored, now=now)
 
 
 def job_totals(connection: Connection, job_ids: Iterable[str], *, now: datetime) -> dict[str, Decimal]:
@@ -59,10 +60,11 @@ def sum_of(entries: Iterable[Entry]) -> MonthCost:
     return sum((entry.cost for entry in entries), MonthCost())
 
 
-def _rendered_s(connection: Connection, job: str, mine: Iterable[Instance]) -> dict[str, float]:
+def _rendered_s(connection: Connection, job: str, mine: Collection[Instance]) -> dict[str, float]:
     """Seconds of each instance that went into frames, the one under way included."""
     delivered = attempts.rendered_by_node(connection, job)
-    return {one.id: delivered.get(one.node, (0, 0.0))[1] + (_elapsed_s(one) or 0.0) for one in mine}
+    now = {one.id: _elapsed_s(one) or 0.0 for one in mine if one.at_job == job}
+    return {one.id: delivered.get(one.node, (0, 0.0))[1] + now.get(one.id, 0.0) for one in mine}
 
 
 def _elapsed_s(instance: Instance) -> float | None:

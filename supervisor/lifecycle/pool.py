@@ -31,6 +31,9 @@ def refill(farm: Farm, job: Job, hands: Hands, tick: Tick, watch: Watch) -> None
 
     Repeat:  safe: a launch is written down with its request id before it is asked for
     """
+    if farm.cloud.pool:
+        _say(farm, job, len(hands.at_work), watch.pool.problem or "waiting for an instance of the shared pool" * (not hands.at_work))
+        return
     in_doubt = [launch for launch in hands.launches if launch.granted is None]
     lacking = within_budget(farm, job, tick, watch, _lacking(job, hands))
     here = len(hands.at_work)

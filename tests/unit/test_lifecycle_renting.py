@@ -10,7 +10,7 @@ import pytest
 
 from supervisor import queries
 from supervisor.cloud.ports import NoCapacity, Throttled, Unreachable
-from supervisor.config import CloudConfig, Config, LaunchConfig
+from supervisor.config import CloudConfig, Config, LaunchConfig, MoneyConfig
 from supervisor.domain.instance import Market
 from supervisor.domain.job import JobStatus
 from supervisor.domain.settings import JobSettings
@@ -22,7 +22,9 @@ SPOT = JobSettings(market=Market.SPOT)
 
 
 def _config(*, fallback_minutes: float) -> Config:
-    return Config(cloud=CloudConfig(provider="aws"), launch=LaunchConfig(fallback_minutes=fallback_minutes))
+    return Config(
+        cloud=CloudConfig(provider="aws"), money=MoneyConfig(max_usd_per_month=0), launch=LaunchConfig(fallback_minutes=fallback_minutes)
+    )
 
 
 @pytest.fixture
