@@ -64,7 +64,7 @@ def aws_farm(config: Config, data: Path) -> AwsFarm:
     parts = _parts(config, data)
     images = ImageBuilder(parts.session, parts.identity, parts.objects, _builder_site(config, parts.site), chosen=config.aws.image)
     timers = (
-        Timer(name="prices", every_s=REFRESH_S, call=parts.prices.refresh),
+        Timer(name="prices", every_s=REFRESH_S, call=partial(_refresh_prices, parts)),
         Timer(name="image builds", every_s=BUILDS_S, call=images.advance_all),
     )
     return AwsFarm(cloud=_cloud(config, parts), timers=timers, images=images)
@@ -173,6 +173,12 @@ def _builder_site(config: Config, site: LaunchSite) -> BuilderSite:
         mirror=config.ami.blender_mirror,
         types={Variant.CPU: config.ami.builder_instance_type, Variant.GPU: config.ami.gpu_builder_instance_type},
     )
+
+
+def _refresh_prices(parts: _Parts) -> None:
+    """Errors: SignedOut - so that it is tried again soon: a failure of AWS is waited out for longer"""
+    parts.session.source()
+    parts.prices.refresh()
 
 
 class _Blenders:

@@ -13,7 +13,7 @@ from nodeimage.protocol import runs_of
 from supervisor.domain.download import DownloadStatus
 from supervisor.domain.file import FileStatus
 from supervisor.domain.frame import FrameStatus
-from supervisor.domain.instance import InstanceStatus, Market
+from supervisor.domain.instance import InstanceStatus
 from supervisor.domain.job import JobStatus
 from supervisor.domain.wording import about, dollars
 

@@ -42,11 +42,9 @@ class Refused(CloudError):
     """The cloud will never do this as asked: a person must act."""
 
 
-#: What to do about `SignedOut`, for people.
-SIGNED_OUT = (
-    "the farm is not signed in to AWS; an administrator types keys on its AWS page, or gives the machine that it runs on "
-    "an instance role, or sets AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY where it is started"
-)
+#: What `SignedOut` says, and what to do about it, for people.
+SIGNED_OUT = "the farm is not signed in to AWS"
+SIGN_IN = "an administrator gives it credentials on its AWS page, or by AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in its environment"
 
 
 class SignedOut(Refused):

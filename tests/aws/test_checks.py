@@ -104,7 +104,9 @@ def test_without_credentials_the_doctor_says_only_that(
 ) -> None:
     without_credentials(moto, monkeypatch)
     bench = Bench(AwsSession(region="us-east-1", keys_file=tmp_path / "keys.json"), identity)
-    assert "types keys on its AWS page" in only(bench.doctor.checks()).text
+    found = only(bench.doctor.checks())
+    assert found.text == "the farm is not signed in to AWS"
+    assert "on its AWS page" in found.remedy
     assert "not signed in" in only(bench.job()).text
 
 
@@ -205,7 +207,7 @@ def test_a_new_account_is_told_which_quota_keeps_it_from_renting_and_where_to_as
         ("quota “Running On-Demand Standard (A, C, D, H, I, M, R, T, Z) instances”", False),
         ("quota “All Standard (A, C, D, H, I, M, R, T, Z) Spot Instance Requests”", False),
     ]
-    assert "is 5 vCPUs, and one c7i.4xlarge has 16: none can start on demand" in wrong[0].text
+    assert "it is 5 vCPUs, and one c7i.4xlarge has 16, so none can start on demand" in wrong[0].text
     assert "https://us-east-1.console.aws.amazon.com/servicequotas/home/services/ec2/quotas/L-1216C47A" in wrong[0].remedy
     assert "new accounts begin with few or none" in wrong[0].remedy
 
@@ -214,7 +216,7 @@ def test_one_market_that_works_makes_the_other_ones_quota_a_warning(bench: Bench
     moto.change(quotas={**PLENTY, "L-34B43A08": 0.0})
     found = only(bench.wrong())
     assert found.is_warning
-    assert "may run no Standard (A, C, D, H, I, M, R, T, Z) instances as spot" in found.text
+    assert "it is 0, so no Standard (A, C, D, H, I, M, R, T, Z) instance can start as spot" in found.text
 
 
 def test_a_quota_below_the_farms_own_limit_says_how_many_instances_it_is_good_for(bench: Bench, moto: Moto) -> None:
@@ -258,7 +260,10 @@ def test_a_job_whose_types_the_quota_holds_none_of_is_not_rendered(bench: Bench,
     moto.change(quotas={**PLENTY, "L-34B43A08": 5.0})
     found = only(bench.job(market=Market.SPOT))
     assert not found.is_warning
-    assert "is 5 vCPUs, and one c7i.4xlarge has 16: none can start as spot" in found.text
+    assert (
+        "“All Standard (A, C, D, H, I, M, R, T, Z) Spot Instance Requests” is too small: it is 5 vCPUs, and one c7i.4xlarge has 16"
+        in found.text
+    )
     assert "L-34B43A08" in found.remedy
     assert "or try on demand" in found.remedy
     assert bench.job() == [], "on demand has a quota of its own"
@@ -267,7 +272,7 @@ def test_a_job_whose_types_the_quota_holds_none_of_is_not_rendered(bench: Bench,
 def test_a_gpu_job_of_a_new_account_is_told_to_ask_for_a_quota(bench: Bench, moto: Moto) -> None:
     moto.tell("add_image", image="ami-0c222222222222222", variant="gpu")
     found = only(bench.job(instance_types=("g6.xlarge",)))
-    assert "may run no G and VT instances on demand" in found.text
+    assert "“Running On-Demand G and VT instances” is too small: it is 0, so no G and VT instance can start on demand" in found.text
     assert "quotas/L-DB2E81BA" in found.remedy
 
 
@@ -293,7 +298,7 @@ def test_a_quota_that_others_use_up_is_a_warning_that_the_job_waits(bench: Bench
     bench.now_s += 61
     found = only(bench.job())
     assert found.is_warning
-    assert "leave room for none of the job's types at present: the job waits" in found.text
+    assert "leave no room for any instance of the job's types at present, so it waits until others end" in found.text
 
 
 def test_a_bid_below_every_price_is_a_warning(bench: Bench) -> None:

@@ -102,7 +102,7 @@ class SecurityGroup:
             return SetupStep(name=self.title, state=StepState.BLOCKED, text=str(error))
         ports = " and ".join(str(port) for port in sorted({rule.first_port for rule in self.wanted}))
         if found is None:
-            return SetupStep(name=self.title, state=StepState.ABSENT, text=f"make it: nothing may come in, TCP to ports {ports} may go out")
+            return SetupStep(name=self.title, state=StepState.ABSENT, text=f"nothing may come in, TCP to ports {ports} may go out")
         if tags_of(found).get(FARM_TAG) != self._identity.farm:
             text = "there is one of that name that is not this farm's: rename or delete it"
             return SetupStep(name=self.title, state=StepState.BLOCKED, text=text)

@@ -47,7 +47,8 @@ def farm_checks(allowances: Sequence[Allowance], *, region: str, max_instances: 
         quota, smallest = each.quota, each.smallest
         name = f"quota “{quota.name}”"
         if not each.most:
-            yield Check(name=name, is_ok=False, is_warning=works, text=_none(each), remedy=f"{_NEW_ACCOUNTS}: {more_of(quota, region)}")
+            remedy = f"{_NEW_ACCOUNTS}; {more_of(quota, region)}"
+            yield Check(name=name, is_ok=False, is_warning=works, text=_why_none(each), remedy=remedy)
         elif each.most < max_instances:
             text = (
                 f"{each.vcpus} vCPUs, {each.used} in use: {_instances(each.most)} of {smallest.name} ({smallest.vcpus} vCPUs) at once; "
@@ -75,24 +76,24 @@ def job_checks(allowances: Sequence[Allowance], *, region: str, instances: int) 
         return
     free = sum(each.free for each in allowances)
     if free < instances:
-        allowed = f"the account's quotas leave room for {_instances(free)} of the job's types at present"
-        text = (
-            f"{allowed}, and it asks for {instances}"
-            if free
-            else f"{allowed.replace('no instance', 'none')}: the job waits until others end"
-        )
+        room = f"room for {_instances(free)}" if free else "no room for any instance"
+        then = f"and it asks for {instances}" if free else "so it waits until others end"
+        text = f"the account's quotas leave {room} of the job's types at present, {then}"
         remedy = f"for more at once, {more_of(first.quota, region)}"
         yield Check(name="quota", is_ok=False, is_warning=True, text=text, remedy=remedy)
 
 
 def _none(each: Allowance) -> str:
+    """The same for somebody who does not see the quota's name beside it."""
+    return f"the account's quota “{each.quota.name}” is too small: {_why_none(each)}"
+
+
+def _why_none(each: Allowance) -> str:
     quota, smallest = each.quota, each.smallest
     if not each.vcpus:
-        return f"the account may run no {quota.family} instances {_MARKET_WORDS[quota.market]}: its quota “{quota.name}” is 0"
-    return (
-        f"the account's quota “{quota.name}” is {each.vcpus} vCPUs, and one {smallest.name} has {smallest.vcpus}: "
-        f"none can start {_MARKET_WORDS[quota.market]}"
-    )
+        return f"it is 0, so no {quota.family} instance can start {_MARKET_WORDS[quota.market]}"
+    vcpus = "one vCPU" if each.vcpus == 1 else f"{each.vcpus} vCPUs"
+    return f"it is {vcpus}, and one {smallest.name} has {smallest.vcpus}, so none can start {_MARKET_WORDS[quota.market]}"
 
 
 def _instances(count: int) -> str:

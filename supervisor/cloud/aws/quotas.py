@@ -116,4 +116,4 @@ def quotas_of(types: Sequence[InstanceType], market: Market) -> Mapping[Quota, t
 def more_of(quota: Quota, region: str) -> str:
     """How to get more of a quota, for people."""
     page = f"https://{region}.console.aws.amazon.com/servicequotas/home/services/ec2/quotas/{quota.code}"
-    return f"ask AWS for more of the quota “{quota.name}” in {region}: {page}; small rises are granted in minutes to days"
+    return f"ask AWS for more in {region}, which takes minutes to days: {page}"

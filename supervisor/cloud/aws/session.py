@@ -15,7 +15,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ProfileNotFound
 
-from supervisor.cloud.ports import SIGNED_OUT, Refused, SignedOut
+from supervisor.cloud.ports import SIGN_IN, SIGNED_OUT, Refused, SignedOut
 
 #: The Pricing API answers in few regions; it knows the prices of all.
 PRICING_REGION = "us-east-1"
@@ -135,7 +135,7 @@ class AwsSession:
         if self._session is None and self._clock() >= self._look_again_at:
             self._look()
         if self._session is None:
-            raise SignedOut(SIGNED_OUT)
+            raise SignedOut(f"{SIGNED_OUT}; {SIGN_IN}")
         return self._session
 
     def _look(self) -> None:
