@@ -72,6 +72,11 @@ def may_change(job: JobSummary) -> bool:
     return user_may_change(current_person(), owner_id=job.owner_id)
 
 
+def is_admin() -> bool:
+    """Say whether who is asking is an administrator."""
+    return current_person().role == "admin"
+
+
 def init_auth(app: Flask, server: ServerConfig) -> None:
     """Make every request of `app` need a user, and every change from a browser a CSRF token, but for the few that say otherwise."""
     app.config.update(

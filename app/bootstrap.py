@@ -16,7 +16,8 @@ from time import monotonic, sleep
 
 import structlog
 
-from app.bootstrap_aws import aws_cloud, aws_store
+from ami.builder import ImageBuilder
+from app.bootstrap_aws import aws_farm, aws_store
 from supervisor.cloud.local.blender import find_blenders
 from supervisor.cloud.local.compute import LocalCompute, NodeStore, stop_nodes
 from supervisor.cloud.local.premises import LocalPremises
@@ -83,6 +84,7 @@ class OpenFarm:
     secrets: Secrets
     wake: Wake
     upkeep: tuple[Timer, ...]
+    images: ImageBuilder | None  #: None: this cloud has no images
     close: Callable[[], None]  #: gives back threads and the database; the store and the nodes live on
 
 
@@ -104,14 +106,14 @@ def open_farm(config: Config, data: Path, *, serves: bool) -> OpenFarm:
     with ExitStack() as parts:
         db = open_database(data)
         parts.callback(db.close)
-        cloud, upkeep = _build_cloud(config, data, parts, serves=serves)
+        cloud, upkeep, images = _build_cloud(config, data, parts, serves=serves)
         wake = Wake()
         farm = Farm(config=config, data=data, db=db, cloud=cloud, wake=wake)
         if serves:
             _empty(farm.scratch_folder)
             _remove_old_zips(data / "downloads")
             log.info("blenders found", versions=[blender.version for blender in cloud.premises.blenders()])
-        return OpenFarm(farm=farm, secrets=keep_secrets(data), wake=wake, upkeep=upkeep, close=parts.pop_all().close)
+        return OpenFarm(farm=farm, secrets=keep_secrets(data), wake=wake, upkeep=upkeep, images=images, close=parts.pop_all().close)
 
 
 def prepare_folder(data: Path) -> Path:
@@ -241,9 +243,10 @@ def _remove_old_zips(folder: Path) -> None:
         folder.rmdir()
 
 
-def _build_cloud(config: Config, data: Path, parts: ExitStack, *, serves: bool) -> tuple[Cloud, tuple[Timer, ...]]:
+def _build_cloud(config: Config, data: Path, parts: ExitStack, *, serves: bool) -> tuple[Cloud, tuple[Timer, ...], ImageBuilder | None]:
     if config.cloud.provider == "aws":
-        return aws_cloud(config, data)
+        aws = aws_farm(config, data)
+        return aws.cloud, aws.timers, aws.images
     if config.store.endpoint:
         store, objects, uploads = _foreign_store(config, serves=serves)
         upkeep: tuple[Timer, ...] = ()
@@ -252,7 +255,7 @@ def _build_cloud(config: Config, data: Path, parts: ExitStack, *, serves: bool) 
         _start(weed) if serves else weed.attach()
         store, objects, uploads = _own_store(config, weed)
         upkeep = (Timer(name="object store", every_s=STORE_CHECK_S, call=weed.ensure_running),)
-    return _local_cloud(config, data, parts, store=store, objects=objects, uploads=uploads, serves=serves), upkeep
+    return _local_cloud(config, data, parts, store=store, objects=objects, uploads=uploads, serves=serves), upkeep, None
 
 
 def _start(weed: SeaweedFS) -> None:

@@ -4,42 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from time import monotonic
 
 import structlog
 
+from ami.builder import BuilderSite, ImageBuilder
+from ami.builds import UNFINISHED, all_builds
+from ami.recipe import Variant
 from supervisor.cloud.agent import publish_agent
 from supervisor.cloud.aws.account import AwsAccount
+from supervisor.cloud.aws.assembly import AwsPlace
 from supervisor.cloud.aws.believed import Believed
 from supervisor.cloud.aws.checks import AwsDoctor
 from supervisor.cloud.aws.compute import Ec2Compute
 from supervisor.cloud.aws.identity import Identity, keep_identity
-from supervisor.cloud.aws.inventory import Inventory
 from supervisor.cloud.aws.launch_site import LaunchSite
-from supervisor.cloud.aws.orphans import Claims, Orphans
-from supervisor.cloud.aws.premises import AwsPremises
 from supervisor.cloud.aws.prices import REFRESH_S, AwsPrices
 from supervisor.cloud.aws.session import AwsSession
 from supervisor.cloud.aws.setup import AwsSetup, Wishes
-from supervisor.cloud.aws.staging_hands import StagingHands
-from supervisor.cloud.aws.staging_places import StagingSite
-from supervisor.cloud.aws.staging_sight import Sight
 from supervisor.cloud.aws.template import base_data
-from supervisor.cloud.aws.workspace_records import Records
-from supervisor.cloud.aws.workspaces import AwsWorkspaces
 from supervisor.cloud.ports import BlenderFound, Cloud, CloudError
 from supervisor.cloud.s3 import S3ObjectStore
 from supervisor.cloud.s3_uploads import S3Uploads
-from supervisor.config import Config, words
+from supervisor.config import Config
 from supervisor.timers import Timer
 
 log = structlog.get_logger(__name__)
 
 #: Keys that an administrator typed on the page, in the data folder.
 KEYS_FILE = "aws-keys.json"
+#: Seconds between looks at image builds, which take half an hour.
+BUILDS_S = 10.0
 #: The agent is looked for in the bucket no more often than this.
 _AGENT_BELIEVED_S = 600.0
 #: While AWS can't be asked for the images, it is asked no more often than this.
@@ -62,11 +59,49 @@ def aws_store(config: Config, data: Path) -> S3ObjectStore:
     return _objects(open_session(config, data), keep_identity(data, config.aws))
 
 
-def aws_cloud(config: Config, data: Path) -> tuple[Cloud, tuple[Timer, ...]]:
-    """Everything on AWS, with what is to be done for it at intervals. Errors: BadConfig"""
+def aws_farm(config: Config, data: Path) -> AwsFarm:
+    """Everything on AWS. Errors: BadConfig"""
     parts = _parts(config, data)
+    images = ImageBuilder(parts.session, parts.identity, parts.objects, _builder_site(config, parts.site), chosen=config.aws.image)
+    timers = (
+        Timer(name="prices", every_s=REFRESH_S, call=partial(_refresh_prices, parts)),
+        Timer(name="image builds", every_s=BUILDS_S, call=images.advance_all),
+    )
+    return AwsFarm(cloud=_cloud(config, parts), timers=timers, images=images)
+
+
+def _cloud(config: Config, parts: _Parts) -> Cloud:
     setup = AwsSetup(parts.session, parts.identity, Wishes.of(config), template_data=partial(base_data, parts.identity))
-    doctor = AwsDoctor(
+    place = AwsPlace(
+        session=parts.session,
+        identity=parts.identity,
+        site=parts.site,
+        objects=parts.objects,
+        aws=config.aws,
+        workspace=config.workspace,
+    )
+    workspaces = place.open_workspaces()
+    return Cloud(
+        objects=parts.objects,
+        uploads=parts.uploads[0],
+        compute=Ec2Compute(parts.session, parts.identity, aws=config.aws, launch=config.launch, site=parts.site, prices=parts.prices),
+        workspaces=workspaces,
+        premises=place.open_premises(
+            workspaces,
+            blenders=_Blenders(parts.site.images.blenders),
+            doctor=_doctor(config, parts, setup),
+            rates=parts.prices,
+            uploads=parts.uploads,
+            builds=partial(_unfinished_builds, parts.objects),
+        ),
+        prices=parts.prices,
+        internal_endpoint=config.store.endpoint,
+        account=AwsAccount(parts.session, setup),
+    )
+
+
+def _doctor(config: Config, parts: _Parts, setup: AwsSetup) -> AwsDoctor:
+    return AwsDoctor(
         parts.session,
         setup=setup,
         site=parts.site,
@@ -75,24 +110,15 @@ def aws_cloud(config: Config, data: Path) -> tuple[Cloud, tuple[Timer, ...]]:
         price_problem=lambda: parts.prices.problem,
         launch=config.launch,
     )
-    hands = StagingHands(
-        parts.session,
-        farm=parts.identity.farm,
-        site=StagingSite(parts.site, types=words(config.workspace.staging_instance_type)),
-        throughput_mib_s=config.workspace.volume_throughput_mib_s,
-    )
-    workspaces = _workspaces(config, parts, hands)
-    cloud = Cloud(
-        objects=parts.objects,
-        uploads=parts.uploads[0],
-        compute=Ec2Compute(parts.session, parts.identity, aws=config.aws, launch=config.launch, site=parts.site, prices=parts.prices),
-        workspaces=workspaces,
-        premises=_premises(parts, doctor, hands, workspaces),
-        prices=parts.prices,
-        internal_endpoint=config.store.endpoint,
-        account=AwsAccount(parts.session, setup),
-    )
-    return cloud, (Timer(name="prices", every_s=REFRESH_S, call=partial(_refresh_prices, parts)),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AwsFarm:
+    """A farm's half on AWS."""
+
+    cloud: Cloud
+    timers: tuple[Timer, ...]  #: what is to be done for it at intervals
+    images: ImageBuilder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +130,6 @@ class _Parts:
     objects: S3ObjectStore
     uploads: tuple[S3Uploads, S3Uploads]  #: into the projects bucket, and into the received one
     prices: AwsPrices
-    inventory: Inventory
     site: LaunchSite
 
 
@@ -117,7 +142,6 @@ def _parts(config: Config, data: Path) -> _Parts:
         objects=objects,
         uploads=(_uploads(session, identity.projects_bucket), _uploads(session, identity.received_bucket)),
         prices=AwsPrices(session, config.aws, folder=data),
-        inventory=Inventory(session, farm=identity.farm),
         site=LaunchSite(
             session,
             identity,
@@ -137,33 +161,17 @@ def _uploads(session: AwsSession, bucket: str) -> S3Uploads:
     return S3Uploads(session.late("s3"), bucket, connect=lambda endpoint: session.late("s3", endpoint=endpoint))
 
 
-def _workspaces(config: Config, parts: _Parts, hands: StagingHands) -> AwsWorkspaces:
-    return AwsWorkspaces(
-        objects=parts.objects,
-        records=Records(parts.objects, clock=_now),
-        sight=Sight(parts.inventory, parts.objects, clock=_now),
-        hands=hands,
-        config=config.workspace,
-        believed_s=config.aws.describe_s,
-        release_template=parts.site.versions.delete,
-    )
+def _unfinished_builds(objects: S3ObjectStore) -> frozenset[str]:
+    return frozenset(build.id for build in all_builds(objects) if build.status in UNFINISHED)
 
 
-def _premises(parts: _Parts, doctor: AwsDoctor, hands: StagingHands, workspaces: AwsWorkspaces) -> AwsPremises:
-    return AwsPremises(
-        blenders=_Blenders(parts.site.images.blenders),
-        doctor=doctor,
-        inventory=parts.inventory,
-        rates=parts.prices,
-        orphans=Orphans(
-            parts.session,
-            inventory=parts.inventory,
-            hands=hands,
-            versions=parts.site.versions,
-            uploads=parts.uploads,
-            claims=Claims(needed=workspaces.needed, builds=frozenset),
-            clock=_now,
-        ),
+def _builder_site(config: Config, site: LaunchSite) -> BuilderSite:
+    return BuilderSite(
+        subnets=site.subnets,
+        security_group=site.security_group,
+        agent=site.agent,
+        mirror=config.ami.blender_mirror,
+        types={Variant.CPU: config.ami.builder_instance_type, Variant.GPU: config.ami.gpu_builder_instance_type},
     )
 
 
@@ -171,10 +179,6 @@ def _refresh_prices(parts: _Parts) -> None:
     """Errors: SignedOut - so that it is tried again soon: a failure of AWS is waited out for longer"""
     parts.session.source()
     parts.prices.refresh()
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
 
 
 class _Blenders:

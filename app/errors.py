@@ -43,7 +43,7 @@ def init_errors(app: Flask) -> None:
 
 
 def status_of(error: CommandError) -> HTTPStatus:
-    return STATUS_OF.get(type(error), HTTPStatus.UNPROCESSABLE_ENTITY)
+    return next((status for kind, status in STATUS_OF.items() if isinstance(error, kind)), HTTPStatus.UNPROCESSABLE_ENTITY)
 
 
 def _command_error(error: Exception) -> Response:

@@ -15,6 +15,7 @@ from supervisor.domain.file import FileStatus
 from supervisor.domain.frame import FrameStatus
 from supervisor.domain.instance import InstanceStatus
 from supervisor.domain.job import JobStatus
+from supervisor.domain.wording import about, dollars
 
 _ADDRESS = re.compile(r"(https://[^\s<>\"”),;]+)")
 _UNITS = ("B", "KB", "MB", "GB", "TB", "PB")
@@ -129,16 +130,7 @@ def duration(seconds: float | None) -> str:
 
 def rough(seconds: float | None) -> str:
     """Write an estimate no more exactly than it is known. Returns: empty for None."""
-    if seconds is None:
-        return ""
-    if seconds < 45:
-        return "less than a minute"
-    if seconds < 5400:
-        return f"about {max(1, round(seconds / 60))} min"
-    if seconds < 36 * 3600:
-        hours = round(seconds / 1800) / 2
-        return f"about {hours:g} h"
-    return f"about {round(seconds / 86400)} days"
+    return "" if seconds is None else about(seconds)
 
 
 def ago(then: datetime | None, now: datetime | None = None) -> str:
@@ -158,6 +150,11 @@ def ago(then: datetime | None, now: datetime | None = None) -> str:
 def moment(then: datetime) -> str:
     """For people, in UTC; pages.js writes it in the reader's own time zone where it runs."""
     return then.astimezone(UTC).strftime("%-d %b %Y, %H:%M:%S UTC")
+
+
+def hour(then: datetime) -> str:
+    """The time of a day that is today's, in UTC; pages' script writes it in the reader's own time zone where it runs."""
+    return then.astimezone(UTC).strftime("%H:%M UTC")
 
 
 def iso(then: datetime) -> str:
@@ -202,6 +199,17 @@ def usd(price: Decimal) -> str:
     return f"${cents}" if cents == price else f"${price.quantize(Decimal('0.0001'))}"
 
 
+def rate(number: float | None) -> str:
+    """Write how many of something there are in an hour or for a dollar: three digits that count. Returns: a dash for None."""
+    if number is None:
+        return "–"
+    return f"{number:.0f}" if number >= 100 else f"{number:.3g}"
+
+
+def share(pct: float | None) -> str:
+    return "–" if pct is None else f"{pct:.0f} %"
+
+
 def engine(identifier: str) -> str:
     return _ENGINES.get(identifier, identifier.replace("_", " ").title())
 
@@ -227,6 +235,7 @@ def init_filters(app: Flask) -> None:
         duration=duration,
         rough=rough,
         ago=ago,
+        hour=hour,
         moment=moment,
         iso=iso,
         count=count,
@@ -235,6 +244,9 @@ def init_filters(app: Flask) -> None:
         sentence=sentence,
         linked=linked,
         usd=usd,
+        dollars=dollars,
+        rate=rate,
+        share=share,
         engine=engine,
         file_format=file_format,
         fps=fps,

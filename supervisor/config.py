@@ -57,6 +57,7 @@ class AwsConfig(_Section):
     instance_types: str = "c7i.4xlarge, c7a.4xlarge, c6i.4xlarge, m7i.4xlarge"
     subnets: str = ""
     root_volume_gib: int = Field(default=30, ge=8)
+    tick_s: float = Field(default=2.0, gt=0)
     describe_s: float = Field(default=2.0, ge=0)
     expire_frames_days: int = Field(default=0, ge=0)
 
@@ -65,7 +66,7 @@ class WorkspaceConfig(_Section):
     mode: Literal["auto", "s3", "snapshot"] = "auto"
     snapshot_from_gib: float = Field(default=5.0, ge=0)
     keep_hours: float = Field(default=72.0, ge=0)
-    staging_instance_type: str = "c7i.xlarge"
+    staging_instance_type: str = "c7i.xlarge, c7a.xlarge, m7i.xlarge, c6i.xlarge"
     volume_throughput_mib_s: int = Field(default=250, ge=125, le=2000)
     initialization_mib_s: int = Field(default=200, ge=0, le=300)
 
@@ -83,6 +84,7 @@ class MoneyConfig(_Section):
 
 class PoolConfig(_Section):
     mode: Literal["job", "shared"] = "job"
+    market: Literal["on_demand", "spot"] = "on_demand"
     min_instances: int = Field(default=0, ge=0)
     max_instances: int = Field(default=8, ge=1)
 
@@ -166,6 +168,11 @@ class Config(_Section):
     uploads: UploadsConfig = UploadsConfig()
     inspection: InspectionConfig = InspectionConfig()
     downloads: DownloadsConfig = DownloadsConfig()
+
+    @property
+    def tick_s(self) -> float:
+        """Seconds between the supervisor's ticks: on AWS each one costs requests."""
+        return self.aws.tick_s if self.cloud.provider == "aws" else self.supervisor.tick_s
 
 
 def load_config(path: Path | None = None, env: Mapping[str, str] = os.environ) -> Config:

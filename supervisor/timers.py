@@ -14,12 +14,13 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from .cloud.ports import CloudError
 from .farm import Farm
+from .lifecycle.books import Books
 from .lifecycle.deleting import delete_leftovers
 from .lifecycle.inbox import take_in_inbox
 from .lifecycle.intake import check_pending, sweep_uploads
 from .lifecycle.pack import Packer, retain_downloads
 from .lifecycle.reconcile import Supervisor
-from .lifecycle.sweep import sweep
+from .lifecycle.sweep import delete_old_heartbeats, sweep
 
 log = structlog.get_logger(__name__)
 
@@ -100,9 +101,10 @@ class Timers:
         self._supervisor = Supervisor(farm)
         self._packer = Packer(farm)
         self._loops = [
-            _Loop("tick", self._supervisor.tick, after_failure_s=farm.config.supervisor.tick_s),
+            _Loop("tick", self._supervisor.tick, after_failure_s=farm.config.tick_s),
             _Loop("packing", self._packer.pack_waiting, after_failure_s=_PACK_AGAIN_S),
         ]
+        self._books = Books(farm)
         self._scheduler = BackgroundScheduler(
             executors={"default": ThreadPoolExecutor(9)},
             job_defaults={"max_instances": 1, "coalesce": True, "misfire_grace_time": None},
@@ -119,11 +121,13 @@ class Timers:
         farm, go_on = self._farm, self._goes_on
         return [
             Timer(name="sweep", every_s=60, call=self._sweep),
+            Timer(name="old heartbeats", every_s=600, call=lambda: delete_old_heartbeats(farm)),
             Timer(name="deletions", every_s=5, call=lambda: delete_leftovers(farm, go_on=go_on)),
             Timer(name="file checks", every_s=1, call=lambda: check_pending(farm, go_on=go_on)),
             Timer(name="inbox", every_s=10, call=lambda: take_in_inbox(farm, go_on=go_on)),
             Timer(name="stale uploads", every_s=_HOUR_S, call=lambda: sweep_uploads(farm)),
             Timer(name="old downloads", every_s=600, call=lambda: retain_downloads(farm)),
+            Timer(name="books", every_s=60, call=lambda: self._books.keep(go_on)),
             Timer(name="database", every_s=300, call=farm.db.checkpoint),
         ]
 

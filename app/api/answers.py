@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from decimal import Decimal
 from typing import Literal
 from urllib.parse import quote
 
@@ -11,7 +12,7 @@ from supervisor.commands.files import UploadPlan
 from supervisor.domain import scene as found
 from supervisor.domain.job import JobStatus
 from supervisor.domain.settings import JobSettings
-from supervisor.queries import DownloadView, FileView, FrameView, InstanceView, JobDetail, JobSummary, Problem
+from supervisor.queries import DownloadView, FileView, FrameView, InstanceView, JobDetail, JobSummary, Problem, Scouting
 
 from . import models
 
@@ -32,6 +33,7 @@ def summary_answer(job: JobSummary, *, base_url: str) -> models.JobSummary:
         frames=_frames(job),
         instances_running=job.instances_running,
         eta_s=job.eta_s,
+        cost=float(job.cost_usd),
         version=job.version,
         url=f"{base_url}/jobs/{job.id}",
     )
@@ -46,8 +48,9 @@ def _frames(job: JobSummary) -> models.Frames:
 
 def job_answer(job: JobDetail, instances: Sequence[InstanceView], *, base_url: str, may_change: bool) -> models.Job:
     """Shape:   may_change: whether who asks may change it"""
+    summary = summary_answer(job.summary, base_url=base_url)
     return models.Job(
-        **dict(summary_answer(job.summary, base_url=base_url)),
+        **{**dict(summary), "cost": float(job.cost.total_usd)},
         main_file=job.main_file.path if job.main_file else None,
         main_candidates=[file.path for file in job.main_candidates],
         frames_spec=job.frames_spec,
@@ -56,7 +59,9 @@ def job_answer(job: JobDetail, instances: Sequence[InstanceView], *, base_url: s
         dependencies=[_dependency(each) for each in job.dependencies],
         files=models.JobFiles(count=job.file_count, bytes=job.file_bytes, uploading=job.uploading),
         instances=[instance_answer(each) for each in instances],
-        cost=float(job.cost_usd),
+        costs=models.Costs(**{name: _exact(getattr(job.cost, name)) for name in models.Costs.model_fields}),
+        cap_usd=None if job.cap_usd is None else float(job.cap_usd),
+        scouting=_scouting(job.scouting) if job.scouting else None,
         problems=[_problem(each) for each in job.problems],
         blockers=list(job.blockers),
         blender_version=job.blender_version,
@@ -85,11 +90,24 @@ def _settings(settings: JobSettings) -> models.Settings:
         market=settings.market,
         max_price_usd_per_h=None if price is None else float(price),
         instance_types=list(settings.instance_types),
+        workspace_mode=settings.workspace_mode,
         scene=settings.scene,
         camera=settings.camera,
         output=models.OutputSettings(**asdict(settings.output)),
         persistent_data=settings.persistent_data,
+        max_cost_usd=None if settings.max_cost_usd is None else float(settings.max_cost_usd),
+        priority=settings.priority,
+        scout=settings.scout,
     )
+
+
+def _exact(usd: Decimal) -> float:
+    """To a millionth of a dollar: parts may be smaller than what their sum is rounded to."""
+    return float(usd.quantize(Decimal("0.000001")))
+
+
+def _scouting(scouting: Scouting) -> models.Scouting:
+    return models.Scouting(frames=list(scouting.frames), received=list(scouting.received), has_ended=scouting.has_ended)
 
 
 def _scene(scene: found.SceneInfo) -> models.Scene:
@@ -140,6 +158,7 @@ def instance_answer(instance: InstanceView) -> models.Instance:
         price_usd_per_h=float(instance.price_usd_per_h),
         launched_at=instance.launched_at,
         ended_at=instance.ended_at,
+        taken_back_at=instance.taken_back_at,
         doing=instance.doing,
         frame=instance.frame,
         progress_pct=instance.progress_pct,

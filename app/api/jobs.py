@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any  # Any: a field of a request, checked by its model
 
-from app.auth import current_person, may_change
+from app.auth import current_person, is_admin, may_change
 from app.current import base_url, current_farm
 from supervisor import queries
 from supervisor.commands import jobs as commands
 from supervisor.domain.instance import Market
 from supervisor.domain.settings import JobSettings
+from supervisor.domain.workspace import WorkspaceMode
 from supervisor.farm import Farm
 
 from . import models
@@ -39,7 +42,7 @@ def change_job(job: str, body: models.JobChange) -> models.Job:
         ids = {file.path: file.id for file in detail.main_candidates}
         commands.choose_main_file(farm, job, file=ids.get(body.main_file, body.main_file))
     if body.settings is not None:
-        commands.change_settings(farm, job, changed_settings(detail.settings, body.settings))
+        commands.change_settings(farm, job, changed_settings(detail.settings, body.settings), by_admin=is_admin())
     if body.name is not None:
         commands.rename_job(farm, job, name=body.name)
     return _shown(job)
@@ -48,7 +51,12 @@ def change_job(job: str, body: models.JobChange) -> models.Job:
 def submit_job(job: str, body: models.SettingsChange) -> models.Job:
     farm = current_farm()
     settings = changed_settings(queries.job_detail(farm, job).settings, body) if body.model_fields_set else None
-    commands.submit_job(farm, job, settings)
+    commands.submit_job(farm, job, settings, by_admin=is_admin())
+    return _shown(job)
+
+
+def change_cap(job: str, body: models.CapChange) -> models.Job:
+    commands.change_cap(current_farm(), job, amount(body.max_cost_usd), by_admin=is_admin())
     return _shown(job)
 
 
@@ -82,18 +90,31 @@ def _shown(job: str) -> models.Job:
     return job_answer(detail, queries.job_instances(farm, job), base_url=base_url(), may_change=may_change(detail.summary))
 
 
+def amount(number: float | None) -> Decimal | None:
+    """An amount of money as JSON had it, to the digits that it was written with."""
+    return None if number is None else Decimal(str(number))
+
+
+def _mode(name: str | None) -> WorkspaceMode | None:
+    return None if name is None else WorkspaceMode(name)
+
+
+#: What JSON can't hold as it is kept.
+_DECODED: Mapping[str, Callable[[Any], Any]] = {
+    "market": Market,
+    "max_price_usd_per_h": amount,
+    "max_cost_usd": amount,
+    "instance_types": tuple,
+    "workspace_mode": _mode,
+}
+
+
 def changed_settings(kept: JobSettings, change: models.SettingsChange) -> JobSettings:
     """The settings kept so far with the fields that the request names."""
     settings = kept
-    for name in change.model_fields_set - {"output", "market", "max_price_usd_per_h", "instance_types"}:
-        settings = replace(settings, **{name: getattr(change, name)})
-    if "market" in change.model_fields_set:
-        settings = replace(settings, market=Market(change.market))
-    if "max_price_usd_per_h" in change.model_fields_set:
-        price = change.max_price_usd_per_h
-        settings = replace(settings, max_price_usd_per_h=None if price is None else Decimal(str(price)))
-    if "instance_types" in change.model_fields_set:
-        settings = replace(settings, instance_types=tuple(change.instance_types))
+    for name in change.model_fields_set - {"output"}:
+        given = getattr(change, name)
+        settings = replace(settings, **{name: _DECODED[name](given) if name in _DECODED else given})
     if "output" in change.model_fields_set:
         named = {name: getattr(change.output, name) for name in change.output.model_fields_set}
         settings = replace(settings, output=replace(kept.output, **named))

@@ -13,12 +13,15 @@ from supervisor.domain.frame import FrameStatus
 from supervisor.domain.instance import InstanceStatus, Market
 from supervisor.domain.job import JobStatus
 from supervisor.domain.scene import DependencyKind, FoundAs
+from supervisor.domain.settings import HIGHEST_PRIORITY
+from supervisor.domain.workspace import WorkspaceMode
 
 MAX_PAGE = 1000
 MAX_PARTS = 10_000  # of one upload: S3's own limit
 
 Name = Annotated[str, StringConstraints(max_length=200)]
 Text = Annotated[str, StringConstraints(max_length=4096)]
+Usd = Annotated[float, Field(gt=0, le=1e6)]
 Identifier = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 
 
@@ -62,10 +65,27 @@ class SettingsChange(Body):
     market: Literal["on_demand", "spot"] = "on_demand"
     max_price_usd_per_h: float | None = Field(default=None, gt=0, le=1e6, description="Spot only; null: up to the on-demand price.")
     instance_types: Annotated[list[Name], Field(max_length=100)] = Field(default=[], description="Empty: the farm's choice.")
+    workspace_mode: Literal["auto", "s3", "snapshot"] | None = Field(
+        default=None,
+        description="How the files come to rented instances: s3, each fetches them; snapshot, each gets a copy of a volume that was filled "
+        "once; auto, by their size; null: as the farm is configured.",
+    )
     scene: Name | None = Field(default=None, description="null: the scene that was current when the file was saved.")
     camera: Name | None = Field(default=None, description="null: the scene's own.")
     output: OutputChange = OutputChange()
     persistent_data: bool | None = Field(default=None, description="Keep render data between frames; null: the farm's default.")
+    max_cost_usd: Usd | None = Field(default=None, description="The job's cap: it pauses there; null: the farm's own.")
+    priority: int = Field(
+        default=50,
+        ge=0,
+        le=HIGHEST_PRIORITY,
+        description="Of jobs that wait for instances, the higher goes first; among equals, the earlier.",
+    )
+    scout: bool = Field(default=False, description="Render the first, the middle and the last frame, then wait for a yes to the rest.")
+
+
+class CapChange(Body):
+    max_cost_usd: Usd | None = Field(description="null: the farm's own. Beyond that, an administrator may go.")
 
 
 class JobChange(Body):
@@ -238,10 +258,14 @@ class Settings(Answer):
     market: Market
     max_price_usd_per_h: float | None
     instance_types: list[str]
+    workspace_mode: WorkspaceMode | None
     scene: str | None
     camera: str | None
     output: OutputSettings
     persistent_data: bool | None
+    max_cost_usd: float | None = None
+    priority: int = 50
+    scout: bool = False
 
 
 class Instance(Answer):
@@ -253,6 +277,7 @@ class Instance(Answer):
     price_usd_per_h: float
     launched_at: datetime
     ended_at: datetime | None
+    taken_back_at: datetime | None = Field(description="When the cloud took it back, or will by its notice.")
     doing: str
     frame: int | None
     progress_pct: float | None
@@ -292,8 +317,29 @@ class JobSummary(Answer):
     frames: Frames
     instances_running: int
     eta_s: float | None
+    cost: float = Field(default=0.0, description="USD so far.")
     version: int = Field(description="Grows with every change of the job.")
     url: str = Field(description="The job's page.")
+
+
+class Costs(Answer):
+    """What a job costs so far, in USD, by what it is spent on."""
+
+    rendering_usd: float = Field(default=0.0, description="Instances, while they rendered frames that were received.")
+    booting_usd: float = Field(default=0.0, description="Instances, until their node spoke first.")
+    idle_usd: float = Field(default=0.0, description="Instances, the rest: opening the file, waiting, attempts that came to nothing.")
+    preparing_usd: float = Field(default=0.0, description="Instances that filled its workspace.")
+    volumes_usd: float = Field(default=0.0, description="Root and workspace volumes.")
+    snapshots_usd: float = 0.0
+    storage_usd: float = Field(default=0.0, description="Its files and frames in the bucket.")
+
+
+class Scouting(Answer):
+    """The frames of a job that are rendered before a person is asked for the rest."""
+
+    frames: list[int]
+    received: list[int]
+    has_ended: bool = Field(description="true: the rest waits for a yes; `resume` is that.")
 
 
 class Job(JobSummary):
@@ -305,7 +351,9 @@ class Job(JobSummary):
     dependencies: list[Dependency]
     files: JobFiles
     instances: list[Instance]
-    cost: float = Field(description="USD so far.")
+    costs: Costs = Costs()
+    cap_usd: float | None = Field(default=None, description="At so much it pauses; null: never.")
+    scouting: Scouting | None = Field(default=None, description="null: it is not scouted, or somebody said yes to the rest.")
     problems: list[JobProblem]
     blockers: list[str] = Field(description="Of a draft: why it can't be submitted yet.")
     blender_version: str

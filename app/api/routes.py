@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import downloads, files, frames, jobs, models
+from . import downloads, files, frames, jobs, models, money, money_models
 from .endpoint import BYTES, Endpoint
 
 ENDPOINTS: tuple[Endpoint, ...] = (
@@ -58,6 +58,26 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         status=202,
         problems=(404, 409, 507),
     ),
+    Endpoint(
+        method="GET",
+        path="/jobs/{job}/estimate",
+        name="estimate_job",
+        summary="What is left of a job would take, with its settings or others",
+        view=money.estimate_job,
+        query=money_models.EstimateQuery,
+        answer=money_models.Estimate,
+        problems=(404, 422),
+    ),
+    Endpoint(
+        method="POST",
+        path="/jobs/{job}/cap",
+        name="change_cap",
+        summary="Give a job another cap; a paused one stays paused",
+        view=jobs.change_cap,
+        body=models.CapChange,
+        answer=models.Job,
+        problems=(404, 409),
+    ),
     *(
         Endpoint(
             method="POST",
@@ -71,7 +91,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         )
         for name, summary, view in (
             ("pause", "Finish the frames being rendered, take no more, give everything back", jobs.pause_job),
-            ("resume", "Go on with a paused job", jobs.resume_job),
+            ("resume", "Go on with a paused job; of a scouted one, render the rest", jobs.resume_job),
             ("cancel", "End a job now; what was received stays", jobs.cancel_job),
             ("retry", "Render what is missing of a failed or cancelled job", jobs.retry_job),
         )
@@ -227,6 +247,14 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         status=202,
         problems=(404, 409),
         changes_job=False,
+    ),
+    Endpoint(
+        method="GET",
+        path="/statistics",
+        name="show_statistics",
+        summary="Frames by hour and by dollar of each kind of instance, and what this month costs",
+        view=money.show_statistics,
+        answer=money_models.Statistics,
     ),
     Endpoint(
         method="GET",

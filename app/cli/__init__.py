@@ -27,6 +27,7 @@ _COMMANDS = {
     "doctor": "health",
     "sweep": "health",
     "aws": "aws",
+    "ami": "ami",
     "backup": "backup",
     "restore": "restore",
 }

@@ -1,6 +1,7 @@
 // Times in the reader's own time zone, and “5 min ago” that goes on being true.
 (() => {
   const moment = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+  const hour = new Intl.DateTimeFormat(undefined, { timeStyle: "short" });
 
   function ago(then) {
     const seconds = (Date.now() - then) / 1000;
@@ -12,10 +13,10 @@
   }
 
   function write(root) {
-    for (const each of root.querySelectorAll("time[data-ago], time[data-moment]")) {
+    for (const each of root.querySelectorAll("time[data-ago], time[data-moment], time[data-hour]")) {
       const then = Date.parse(each.dateTime);
-      if ("ago" in each.dataset) each.title = moment.format(then);
-      each.textContent = "ago" in each.dataset ? ago(then) : moment.format(then);
+      if (!("moment" in each.dataset)) each.title = moment.format(then);
+      each.textContent = "ago" in each.dataset ? ago(then) : ("hour" in each.dataset ? hour : moment).format(then);
     }
   }
 

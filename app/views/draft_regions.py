@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from app.auth import may_change
 from app.current import current_farm
+from app.views.money_regions import estimate_of, rents
 from app.views.regions import CHANGED, Region, region
 from app.views.settings_form import form_values
 from supervisor import queries
@@ -98,7 +99,8 @@ def form_region(job: str, typed: FormInput | None = None) -> Region:
         formats=FILE_FORMATS,
         max_instances=farm.config.render.max_instances,
         slots=farm.config.local.slots if farm.config.cloud.provider == "local" else None,
-        rents=farm.config.cloud.provider != "local",
+        rents=rents(),
+        cap=detail.farm_cap_usd,
         trigger=_trigger(detail),
     )
 
@@ -107,12 +109,14 @@ def check_region(job: str, errors: Mapping[str, str] | None = None) -> Region:
     """Whether the draft can be submitted: what would be rendered, or what is in the way."""
     farm = current_farm()
     detail = queries.job_detail(farm, job)
+    estimate = estimate_of(job) if not errors else None
     return region(
         "jobs/_check.html",
-        shows=(detail.blockers, detail.problems, detail.frames_spec, detail.settings, detail.scene, errors),
+        shows=(detail.blockers, detail.problems, detail.frames_spec, detail.settings, detail.scene, errors, estimate),
         job=detail.summary,
         detail=detail,
         errors=errors or {},
+        estimate=estimate,
         frame_total=_count(detail.frames_spec, farm.config.render.max_frames),
         trigger=_trigger(detail),
     )

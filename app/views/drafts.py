@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask import make_response, redirect, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
+from app.auth import is_admin
 from app.current import current_farm
 from app.views import draft_regions, job_regions
 from app.views.draft_regions import FormInput
@@ -41,7 +42,7 @@ def choose_main_file(job: str) -> AnyResponse:
 def choose_scene(job: str) -> AnyResponse:
     """Keep the form as it is now, the scene above all, and show it anew: another scene has other cameras and frames."""
     try:
-        commands.change_settings(current_farm(), job, _settings())
+        commands.change_settings(current_farm(), job, _settings(), by_admin=is_admin())
     except Rejected as error:
         return _refused(job, error)
     return _shown(job, draft_regions.form_region(job))
@@ -51,7 +52,7 @@ def choose_scene(job: str) -> AnyResponse:
 def keep_settings(job: str) -> AnyResponse:
     """Keep the form as it is now. Answers with the check alone, so that nothing changes under a person's hands."""
     try:
-        commands.change_settings(current_farm(), job, _settings())
+        commands.change_settings(current_farm(), job, _settings(), by_admin=is_admin())
     except Rejected as error:
         return draft_regions.check_region(job, {error.field: str(error)}).answer()
     return _shown(job, draft_regions.check_region(job), changed=False)
@@ -60,7 +61,7 @@ def keep_settings(job: str) -> AnyResponse:
 @blueprint.post("/jobs/<job>/submit")
 def submit(job: str) -> AnyResponse:
     try:
-        commands.submit_job(current_farm(), job, _settings())
+        commands.submit_job(current_farm(), job, _settings(), by_admin=is_admin())
     except Rejected as error:
         return _refused(job, error)
     return leave_for(url_for("jobs.detail", job=job))

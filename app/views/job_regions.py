@@ -6,16 +6,20 @@ from datetime import UTC, datetime
 
 from app.auth import may_change
 from app.current import current_farm
-from app.filters import duration, rough, usd
+from app.filters import duration, rough
 from app.links import download_url
+from app.views.money_regions import has_scouted
 from app.views.regions import POLLS, Region, region, trigger_of
 from supervisor import queries
 from supervisor.commands import downloads
 from supervisor.domain.download import DownloadStatus
+from supervisor.domain.instance import InstanceStatus
 from supervisor.domain.job import ACTIVE, ENDED
+from supervisor.domain.wording import dollars
 from supervisor.queries import DownloadView, InstanceView, JobDetail, JobSummary
 
 JOBS_ON_A_PAGE = 50
+_AT_WORK = frozenset({InstanceStatus.PENDING, InstanceStatus.RUNNING})
 
 
 def list_region(after: str | None) -> Region:
@@ -35,7 +39,8 @@ def list_region(after: str | None) -> Region:
 
 def _seen_of(job: JobSummary) -> tuple[object, ...]:
     """All of a summary but its version, which grows with changes that nobody sees, and the estimate more exactly than it is written."""
-    return (job.id, job.name, job.owner, job.status, job.reason, repr(job.frames), job.instances_running, rough(job.eta_s), job.cover_frame)
+    eta, cost = rough(job.eta_s), dollars(job.cost_usd)
+    return (job.id, job.name, job.owner, job.status, job.reason, repr(job.frames), job.instances_running, eta, cost, job.cover_frame)
 
 
 def status_region(job: str, detail: JobDetail | None = None) -> Region:
@@ -44,10 +49,11 @@ def status_region(job: str, detail: JobDetail | None = None) -> Region:
     flags = (allowed, detail.can_pause, detail.can_resume, detail.can_cancel, detail.can_retry, detail.can_delete)
     return region(
         "jobs/_status.html",
-        shows=(_seen_of(detail.summary), flags, usd(detail.cost_usd), duration(detail.seconds_per_frame), detail.file_count),
+        shows=(_seen_of(detail.summary), flags, has_scouted(detail), duration(detail.seconds_per_frame), detail.file_count),
         job=detail.summary,
         detail=detail,
         may_change=allowed,
+        has_scouted=has_scouted(detail),
         trigger=trigger_of(detail.summary.status),
         kept=_what_stays(detail.summary),
     )
@@ -70,6 +76,7 @@ def instances_region(job: str) -> Region:
         shows=(summary.status, [_instance_seen(each) for each in instances]),
         job=summary,
         running=running,
+        at_work=sum(1 for each in running if each.status in _AT_WORK and each.taken_back_at is None),
         ended=[each for each in instances if each.ended_at is not None],
         trigger=trigger_of(summary.status),
         now=datetime.now(UTC),
@@ -79,7 +86,8 @@ def instances_region(job: str) -> Region:
 def _instance_seen(each: InstanceView) -> tuple[object, ...]:
     """All of an instance but the time of its last heartbeat, which changes when nothing else does."""
     elapsed = None if each.elapsed_s is None else round(each.elapsed_s)
-    return (each.id, each.status, each.note, each.doing, each.progress_pct, elapsed, each.finished, each.log_tail, each.problem)
+    said = (each.note, each.doing, each.taken_back_at, each.log_tail, each.problem)
+    return (each.id, each.status, each.price_usd_per_h, each.progress_pct, elapsed, each.finished, said)
 
 
 def problems_region(job: str, detail: JobDetail | None = None) -> Region:

@@ -7,7 +7,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from app.auth import may_change
 from app.current import current_farm
-from app.views import draft_regions, frame_regions, job_regions
+from app.views import draft_regions, frame_regions, job_regions, money_regions
 from app.views.draft_regions import FormInput
 from app.views.regions import Region
 from supervisor import queries
@@ -24,7 +24,9 @@ def home() -> AnyResponse:
 
 @blueprint.get("/jobs")
 def index() -> str:
-    return render_template("jobs/index.html", jobs=job_regions.list_region(request.args.get("after")).html())
+    jobs = job_regions.list_region(request.args.get("after")).html()
+    month = money_regions.month_region().html() if money_regions.rents() else None
+    return render_template("jobs/index.html", jobs=jobs, month=month)
 
 
 @blueprint.get("/jobs/list", endpoint="list")
@@ -51,13 +53,16 @@ def page(detail: JobDetail, *, typed: FormInput | None = None) -> str:
         return render_template("jobs/draft.html", job=detail.summary, may_change=may_change(detail.summary), **_painted(regions))
     regions |= {
         "problems": job_regions.problems_region(job, detail),
+        "scout": money_regions.scout_region(job, detail),
+        "cost": money_regions.cost_region(job, detail),
+        "cap": money_regions.cap_region(job, detail),
         "previews": frame_regions.previews_region(job),
         "frames": frame_regions.frames_region(job, request.args.get("first", type=int)),
         "instances": job_regions.instances_region(job),
         "downloads": job_regions.downloads_region(job),
         "events": job_regions.events_region(job),
     }
-    return render_template("jobs/detail.html", job=detail.summary, detail=detail, **_painted(regions))
+    return render_template("jobs/detail.html", job=detail.summary, detail=detail, rents=money_regions.rents(), **_painted(regions))
 
 
 def _painted(regions: dict[str, Region]) -> dict[str, str]:

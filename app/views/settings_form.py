@@ -7,7 +7,8 @@ from decimal import Decimal, InvalidOperation
 
 from supervisor.domain.errors import Rejected
 from supervisor.domain.instance import Market
-from supervisor.domain.settings import FILE_FORMATS, JobSettings, OutputSettings
+from supervisor.domain.settings import FILE_FORMATS, HIGHEST_PRIORITY, JobSettings, OutputSettings
+from supervisor.domain.workspace import WorkspaceMode
 from supervisor.queries import JobDetail
 
 FIELDS = (
@@ -18,12 +19,18 @@ FIELDS = (
     "market",
     "max_price_usd_per_h",
     "instance_types",
+    "workspace_mode",
     "output_name",
     "output_format",
     "resolution_pct",
     "samples",
     "persistent_data",
+    "max_cost_usd",
+    "priority",
+    "scout",
 )
+#: Boxes: unticked, they are not sent.
+_BOXES = frozenset({"persistent_data", "scout"})
 
 
 def form_values(detail: JobDetail, persistent_default: bool) -> dict[str, str]:
@@ -39,11 +46,15 @@ def form_values(detail: JobDetail, persistent_default: bool) -> dict[str, str]:
         "market": settings.market.value,
         "max_price_usd_per_h": _shown(settings.max_price_usd_per_h),
         "instance_types": ", ".join(settings.instance_types),
+        "workspace_mode": settings.workspace_mode or "",
         "output_name": output.name or "",
         "output_format": output.format or "",
         "resolution_pct": _shown(output.resolution_pct),
         "samples": _shown(output.samples),
         "persistent_data": "on" if persistent else "",
+        "max_cost_usd": _shown(settings.max_cost_usd),
+        "priority": str(settings.priority),
+        "scout": "on" if settings.scout else "",
     }
 
 
@@ -53,7 +64,7 @@ def _shown(value: object) -> str:
 
 def typed_values(form: Mapping[str, str]) -> dict[str, str]:
     """What a person typed, to show it again beside what was wrong with it. An unticked box is not sent: it counts as empty."""
-    values = {name: form.get(name, "").strip() for name in FIELDS if name in form or name == "persistent_data"}
+    values = {name: form.get(name, "").strip() for name in FIELDS if name in form or name in _BOXES}
     return values | {"frames_default": form.get("frames_default", "").strip()}
 
 
@@ -70,7 +81,11 @@ def settings_of(form: Mapping[str, str], *, persistent_default: bool) -> JobSett
         instances=_whole(form, "instances", "Instances", 1, 10_000) or 1,
         market=Market.SPOT if form.get("market") == Market.SPOT else Market.ON_DEMAND,
         max_price_usd_per_h=_price(form),
+        max_cost_usd=dollars_of(form, "max_cost_usd", "Most it may cost: write dollars, such as 20."),
+        priority=_priority(form),
+        scout=form.get("scout", "") == "on",
         instance_types=tuple(part.strip() for part in form.get("instance_types", "").split(",") if part.strip()),
+        workspace_mode=_workspace_mode(form.get("workspace_mode", "")),
         scene=form.get("scene") or None,
         camera=form.get("camera") or None,
         output=OutputSettings(
@@ -92,17 +107,35 @@ def _whole(form: Mapping[str, str], name: str, label: str, least: int, most: int
     return int(text)
 
 
+def _priority(form: Mapping[str, str]) -> int:
+    typed = _whole(form, "priority", "Priority", 0, HIGHEST_PRIORITY)
+    return JobSettings().priority if typed is None else typed
+
+
 def _price(form: Mapping[str, str]) -> Decimal | None:
-    text = form.get("max_price_usd_per_h", "").strip().lstrip("$")
-    if not text or form.get("market") != Market.SPOT:
+    if form.get("market") != Market.SPOT:
+        return None
+    return dollars_of(form, "max_price_usd_per_h", "Highest price: write dollars per hour, such as 0.45.")
+
+
+def dollars_of(form: Mapping[str, str], name: str, else_say: str) -> Decimal | None:
+    """The amount that a person typed. Returns: None if nothing was. Errors: Rejected - it is no amount above 0"""
+    text = form.get(name, "").strip().lstrip("$").strip()
+    if not text:
         return None
     try:
-        price = Decimal(text)
+        amount = Decimal(text)
     except InvalidOperation as error:
-        raise Rejected("Highest price: write dollars per hour, such as 0.45.", field="max_price_usd_per_h") from error
-    if not price.is_finite() or price <= 0:
-        raise Rejected("Highest price: it must be more than 0.", field="max_price_usd_per_h")
-    return price
+        raise Rejected(else_say, field=name) from error
+    if not amount.is_finite() or amount <= 0:
+        raise Rejected(f"{else_say} It must be more than 0.", field=name)
+    return amount
+
+
+def _workspace_mode(name: str) -> WorkspaceMode | None:
+    if name and name not in set(WorkspaceMode):
+        raise Rejected("How the files come to instances: pick one of the list.", field="workspace_mode")
+    return WorkspaceMode(name) if name else None
 
 
 def _format(identifier: str) -> str | None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from nodeimage.protocol import Action, Claim, Heartbeat, JournalEntry, NodeConfig, NodeState, Order, Unreadable
+from nodeimage.protocol import Action, Claim, Failure, Heartbeat, JournalEntry, NodeConfig, NodeState, Order, Unreadable
 
 from . import AGENT_VERSION
 from .claims import Claims, attempt_of
@@ -283,6 +283,7 @@ class Agent:
             return self._failed_opening[1]
         self._heart.tell(state=NodeState.OPENING, frame=None, phase="", sample=None)
         failed = self._renderer.open(order.settings)
+        self._tell_device(failed)
         if failed is None:
             self._idle_since = time.monotonic()
             self._tell_opened()
@@ -331,6 +332,7 @@ class Agent:
         self._attempts += 1
         if result.failure is None:
             self._interruption.rendered(result.render_s)
+        self._tell_device(result)
         entry = attempt_entry(claim, result, attempt=attempt, opened=self._renderer.opened, at_ms=self._around.now_ms())
         folder = attempt.folder if attempt is not None else None
         if folder is not None and result.failure is not None:
@@ -423,6 +425,10 @@ class Agent:
     def _tell_outbox(self, outbox: Outbox) -> None:
         self._heart.tell(uploading=outbox.frames(), finished=outbox.delivered)
         self._tell_problem("delivery", outbox.problem)
+
+    def _tell_device(self, result: Result | None) -> None:
+        """Say that this node can't render as it must, until a file is opened or a frame rendered: another instance may be better."""
+        self._tell_problem("device", result.message if result is not None and result.failure is Failure.DEVICE else "")
 
     def _tell_problem(self, about: str, text: str) -> None:
         """Say what is wrong with one thing, or (empty) that nothing is; the heartbeat has room for one problem."""

@@ -157,7 +157,7 @@ class RentedInstance:
 
     id: str
     request_id: str  #: that it was launched with
-    job: str
+    job: str  #: empty: it is of the shared pool
     node: str  #: the id under which its agent reports
     status: InstanceStatus
     instance_type: str
@@ -183,13 +183,43 @@ class Compute(Protocol):
         """How many more instances can be launched at present. Returns: None where nobody knows before asking."""
 
     def stop(self, ids: Iterable[str]) -> None:
-        """Ask for instances to stop so that they can be started again; where that makes no sense (spot, local), terminate."""
+        """Ask for instances to stop so that they can be started again; where that makes no sense (spot, local, not running yet),
+        terminate. Repeat: safe"""
 
     def start(self, ids: Iterable[str]) -> None:
-        """Ask for stopped instances to start."""
+        """Ask for stopped instances to start. Repeat: safe; those that run or are gone are no error.
+        Errors: NoCapacity, Refused - these can't be started: the caller ends them and launches others; Throttled, Unreachable"""
 
     def terminate(self, ids: Iterable[str]) -> None:
         """Ask for instances to end for good. Repeat: safe; unknown ids are no error."""
+
+
+class Pool(Protocol):
+    """The shared pool: a group of instances that belong to no job, as large as the farm says. `Compute.instances` shows them, without a
+    job; their nodes take the pool's order and choose for themselves.
+
+    The cloud puts another instance in the place of one that ends, for as long as the group is to be that large.
+    """
+
+    def resize(self, wanted: int, *, until: datetime) -> None:
+        """Have so many instances, as far as there are any to be had; return before they are up. None is ended that is there.
+
+        Shape:   until: the group is empty from then on, unless it is resized again: the farm may have died meanwhile
+        Repeat:  safe, and cheap where nothing changes
+        Errors:  Refused, Throttled, Unreachable
+        """
+
+    def release(self, ids: Iterable[str]) -> None:
+        """End instances, and have the group smaller by them. Repeat: safe; those that are not in it are no error."""
+
+    def let_go(self, ids: Iterable[str]) -> None:
+        """Have others in the place of instances that the cloud is about to take back. They stay, outside of the group. Repeat: safe"""
+
+    def problem(self) -> str:
+        """Why the group has fewer than it is to have, in the cloud's words. Empty: there is no reason that anybody knows of"""
+
+    def remove(self) -> None:
+        """End the group with all its instances. Repeat: safe; there may be none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,6 +250,7 @@ class Workspaces(Protocol):
     def stage(self, job: str, files: Sequence[StagedFile], *, request_id: str, mode: WorkspaceMode | None = None) -> None:
         """Begin (or go on) to bring the files into the job's workspace; return at once. What is there and verified is not fetched again.
 
+        Repeat:  safe, and needed: asking again goes on, until `state` shows an end; after a problem it begins anew
         Shape:   mode: None: as the farm is configured; a cloud that knows one way only ignores it
         """
 
@@ -227,10 +258,11 @@ class Workspaces(Protocol):
         """How far the workspace is. Returns: None if there is none (any more)."""
 
     def snapshot(self, job: str, *, request_id: str) -> None:
-        """Begin to freeze the staged workspace; `state` shows the snapshot when it is there."""
+        """Begin (or go on) to freeze the staged workspace. Repeat: as with `stage`, until `state` shows the snapshot"""
 
     def release_copies(self, job: str) -> None:
-        """Give back what was made for instances of the job that are gone; the snapshot stays."""
+        """Give back what was made for instances of the job that are gone, and what an unfinished staging rents; the snapshot stays.
+        Repeat: safe"""
 
     def delete(self, job: str) -> None:
         """Give back everything of the job's workspace. Repeat: safe."""
@@ -249,11 +281,11 @@ class BlenderFound:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holding:
-    """Something that costs money by its size for as long as it is there: a volume, a snapshot."""
+    """Something that costs money for as long as it is there, by its size, or by what it is where no row of an instance counts it."""
 
     id: str
     job: str  #: that it was made for
-    kind: str  #: volume | snapshot
+    kind: str  #: volume | snapshot | instance: one that prepares a job, or builds an image
     gib: Decimal
     usd_per_month: Decimal
     since: datetime
@@ -410,4 +442,5 @@ class Cloud:
     premises: Premises
     prices: Prices
     internal_endpoint: str  #: the store's address as seen from this machine
+    pool: Pool | None = None  #: None: each job has instances of its own
     account: CloudAccount | None = None  #: None: the cloud rents nothing, and needs no account

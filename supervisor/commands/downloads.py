@@ -99,10 +99,7 @@ def open_download(farm: Farm, download_id: str) -> OpenedZip:
     """Make a ready download sendable. Reads no frame yet. Errors: NotFound (says why it is gone, and that it can be packed anew)"""
     with farm.db.read() as connection:
         found = _found(connection, download_id)
-        if found.status is DownloadStatus.DELETED:
-            raise NotFound(f"{found.reason or 'The zip was deleted.'} {_PACK_ANEW}")
-        if found.status is not DownloadStatus.READY:
-            raise NotFound(f"The zip is not ready: it is {found.status}. {found.reason}".rstrip())
+        _check_ready(found)
         index = store.find_index(connection, download_id)
         assert index is not None, "end_packing writes both"
         outdated = _rendered_anew(connection, found, index)
@@ -119,6 +116,16 @@ def open_download(farm: Farm, download_id: str) -> OpenedZip:
     )
 
 
+def _check_ready(found: Download) -> None:
+    match found.status:
+        case DownloadStatus.PACKING:
+            raise NotFound("The zip is not ready yet: it is being packed.")
+        case DownloadStatus.FAILED:
+            raise NotFound(found.reason)
+        case DownloadStatus.DELETED:
+            raise NotFound(f"{found.reason} {_PACK_ANEW}")
+
+
 def _send(farm: Farm, found: Download, plan: ZipPlan, first: int, end: int) -> Generator[bytes, None, None]:
     try:
         yield from send_zip(farm.cloud.objects, found.job, plan, first=first, end=end)
@@ -127,7 +134,7 @@ def _send(farm: Farm, found: Download, plan: ZipPlan, first: int, end: int) -> G
         raise ZipBroken(str(error), is_lasting=True) from error
     except CloudError as error:
         log.warning("transfer broken off", job=found.job, download=found.id, error=str(error))
-        reason = "A transfer broke off: the object store did not answer. Download it again: what stopped on the way goes on from there."
+        reason = "A transfer broke off: the object store could not be read. Download it again: what stopped on the way goes on from there."
         _note_break(farm, found, reason)
         raise ZipBroken(reason, is_lasting=False) from error
     if found.reason and end == plan.bytes:

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import unicodedata
+from dataclasses import replace
+from decimal import Decimal
 
+from supervisor.bookkeeping import write_down
+from supervisor.domain.budget import NEAR_CAP, check_cap
 from supervisor.domain.errors import CommandError, Conflict, NotFound, Rejected
 from supervisor.domain.file import FileStatus, is_blend
 from supervisor.domain.ids import new_id
-from supervisor.domain.job import JobStatus, can_cancel, can_delete, can_pause, can_resume, can_retry
+from supervisor.domain.job import ENDED, JobStatus, can_cancel, can_delete, can_pause, can_resume, can_retry
 from supervisor.domain.settings import JobSettings
 from supervisor.domain.submission import check_settings
+from supervisor.domain.wording import dollars
 from supervisor.farm import Farm
 from supervisor.readiness import limits_of
+from supervisor.scouts import has_scouted
+from supervisor.spending import check_budget, farm_cap_usd, is_counted
 from supervisor.store import deletions, events, files, frames
 from supervisor.store import jobs as store
 from supervisor.store.database import Connection
@@ -56,28 +63,33 @@ def choose_main_file(farm: Farm, job: str, *, file: str) -> None:
         store.change_job(connection, job, main_file_id=chosen.id)
 
 
-def change_settings(farm: Farm, job: str, settings: JobSettings) -> None:
+def change_settings(farm: Farm, job: str, settings: JobSettings, *, by_admin: bool = False) -> None:
     """Keep a draft's settings, checked as `submit_job` checks them as far as its files allow.
 
+    Shape:   by_admin: who asks may give it a cap beyond the farm's
     Errors:  Rejected (by field), NotFound, Conflict
     """
     with farm.db.write() as connection:
-        _draft(connection, job)
+        seen = _draft(connection, job)
+        _check_cap(farm, seen, settings.max_cost_usd, by_admin=by_admin)
         main_id = files.main_file_id(connection, job)
         main = files.file_by_id(connection, main_id, job=job) if main_id else None
         check_settings(settings, limits_of(farm), main=main.inspection if main else None)
         store.change_settings(connection, job, settings)
 
 
-def submit_job(farm: Farm, job: str, settings: JobSettings | None = None) -> None:
+def submit_job(farm: Farm, job: str, settings: JobSettings | None = None, *, by_admin: bool = False) -> None:
     """Ask for a draft to be rendered; None: the settings kept so far.
 
+    Shape:   by_admin: who asks may give it a cap beyond the farm's
     Errors:  Rejected - field `frames`, `instances`, `scene`, `camera`, `output`, `main_file`, `files` …: what is wrong and what to do;
-             Conflict - not a draft; NotFound; OutOfSpace
+             Conflict - not a draft; OverBudget; NotFound; OutOfSpace
     """
     with farm.db.read() as connection:
         seen = _draft(connection, job)
-    submit(farm, seen, settings or seen.settings)
+    wanted = settings or seen.settings
+    _check_cap(farm, seen, wanted.max_cost_usd, by_admin=by_admin)
+    submit(farm, seen, wanted)
     farm.wake()
 
 
@@ -103,22 +115,60 @@ def pause_job(farm: Farm, job: str) -> None:
 
 
 def resume_job(farm: Farm, job: str) -> None:
-    """Ask for the rest of a paused job. Errors: NotFound, Conflict; Rejected - the cloud would not render it"""
+    """Ask for the rest of a paused job; of one that was scouted, say yes to it.
+
+    Errors:  NotFound, Conflict, OverBudget; Rejected - the cloud would not render it
+    """
     with farm.db.read() as connection:
-        seen = _resumable(connection, job)
+        seen = _resumable(farm, connection, job)
     warnings = cloud_warnings(farm, seen)
     with farm.db.write() as connection:
-        seen = _resumable(connection, job)
+        seen = _resumable(farm, connection, job)
         warn_of_cloud(connection, job, warnings, at=farm.now())
-        _moved(store.move(connection, seen, JobStatus.LAUNCHING, because="resumed by a person", at=farm.now()))
+        is_yes = _end_scouting(connection, seen)
+        because = "a person saw the scout frames and wants the rest" if is_yes else "resumed by a person"
+        _moved(store.move(connection, seen, JobStatus.LAUNCHING, because=because, at=farm.now()))
     farm.wake()
 
 
-def _resumable(connection: Connection, job: str) -> Job:
+def _resumable(farm: Farm, connection: Connection, job: str) -> Job:
     seen = _found(connection, job)
     if not can_resume(seen.status):
         raise _conflict(seen, "resumed")
+    check_budget(farm, connection, seen)
     return seen
+
+
+def _end_scouting(connection: Connection, seen: Job) -> bool:
+    """Want all frames of a job whose scout frames have ended. Returns: False if it has none, or they have not ended"""
+    if not has_scouted(connection, seen):
+        return False
+    store.change_job(connection, seen.id, scout_frames=[])
+    return True
+
+
+def change_cap(farm: Farm, job: str, max_cost_usd: Decimal | None, *, by_admin: bool = False) -> None:
+    """Give a job another cap; None: the farm's own. A paused job stays paused: resume it.
+
+    Shape:   by_admin: who asks may go beyond the farm's
+    Errors:  Rejected (max_cost_usd), NotFound, Conflict
+    """
+    with farm.db.write() as connection:
+        seen = _found(connection, job)
+        if seen.status in ENDED:
+            raise _conflict(seen, "capped")
+        _check_cap(farm, seen, max_cost_usd, by_admin=by_admin)
+        store.change_settings(connection, job, replace(seen.settings, max_cost_usd=max_cost_usd))
+        events.clear_problem(connection, job, NEAR_CAP)
+        cap = f"a cap of {dollars(max_cost_usd)}" if max_cost_usd else "the farm's own cap"
+        events.add_event(connection, job, at=farm.now(), text=f"a person gave it {cap}")
+    farm.wake()
+
+
+def _check_cap(farm: Farm, seen: Job, wanted: Decimal | None, *, by_admin: bool) -> None:
+    if wanted is not None and not is_counted(farm):
+        raise Rejected("this farm renders on its own machine, which costs nothing: there is no cap to set", field="max_cost_usd")
+    check_cap(wanted, kept=seen.settings.max_cost_usd, farm_usd=farm_cap_usd(farm.config.money), by_admin=by_admin)
 
 
 def cancel_job(farm: Farm, job: str) -> None:
@@ -144,13 +194,15 @@ def cancel_job(farm: Farm, job: str) -> None:
 def retry_job(farm: Farm, job: str) -> None:
     """Ask for the frames that are missing of a failed or cancelled job, with fresh attempts.
 
-    Errors:  NotFound, Conflict; Rejected - the cloud would not render it
+    Errors:  NotFound, Conflict, OverBudget; Rejected - the cloud would not render it
     """
     with farm.db.read() as connection:
-        seen = _retriable(connection, job)
+        seen = _retriable(farm, connection, job)
     warnings = cloud_warnings(farm, seen)
     with farm.db.write() as connection:
-        seen = _retriable(connection, job)
+        seen = _retriable(farm, connection, job)
+        if seen.status is JobStatus.CANCELLED:
+            _end_scouting(connection, seen)  # who asks for the rest has seen them
         counted = frames.counts(connection, job)
         missing = counted.total - counted.received
         because = f"a person asked for the {'frame that is' if missing == 1 else f'{missing} frames that are'} missing"
@@ -162,19 +214,25 @@ def retry_job(farm: Farm, job: str) -> None:
     farm.wake()
 
 
-def _retriable(connection: Connection, job: str) -> Job:
+def _retriable(farm: Farm, connection: Connection, job: str) -> Job:
     seen = _found(connection, job)
     if not can_retry(seen.status):
         raise _conflict(seen, "retried")
+    check_budget(farm, connection, seen)
     return seen
 
 
 def delete_job(farm: Farm, job: str) -> None:
-    """Make a draft or ended job be gone: rows at once, files, frames and zips soon after. Repeat: safe. Errors: NotFound, Conflict"""
+    """Make a draft or ended job be gone: rows at once, files, frames and zips soon after. What it cost and how fast it was stays known.
+
+    Repeat:  safe
+    Errors:  NotFound, Conflict
+    """
     with farm.db.write() as connection:
         seen = _found(connection, job)
         if not can_delete(seen.status):
             raise _conflict(seen, "deleted")
+        write_down(connection, seen, now=farm.now())
         deletions.leave_deletion(connection, job, at=farm.now())
         store.remove_job(connection, job)
     farm.wake()
@@ -201,6 +259,7 @@ def _conflict(seen: Job, wish: str) -> CommandError:
         "resumed": "only a paused job can be resumed",
         "cancelled": "only a job that waits, is being rendered or is paused can be cancelled",
         "retried": "only a failed or cancelled job can be retried",
+        "capped": "what it cost is spent; a cap is for a job that is not ended",
         "deleted": "cancel it first; drafts and ended jobs can be deleted",
     }
     return Conflict(f"this job is {seen.status}: {allowed[wish]}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from pathlib import PurePosixPath
 
@@ -12,11 +13,13 @@ from supervisor.domain.frame import format_frames
 from supervisor.domain.job import JobStatus
 from supervisor.domain.problem import Problem
 from supervisor.domain.scene import DependencyFound, FoundAs
+from supervisor.domain.scouting import scout_frames
 from supervisor.domain.settings import JobSettings
 from supervisor.domain.submission import Limits, chosen_frames, chosen_scene
 from supervisor.farm import Farm
 from supervisor.readiness import blenders_of, check_cloud, check_files, check_main_file, limits_of, main_file, needs_of
 from supervisor.room import check_room
+from supervisor.spending import check_budget
 from supervisor.store import events, frames, inventory
 from supervisor.store import jobs as store
 from supervisor.store.database import Connection
@@ -24,13 +27,13 @@ from supervisor.store.jobs import Job
 
 _CLOUD_CHECK = "cloud_check"
 #: Problems that a new submission begins without.
-FOUND_BEFORE = ("frame_failed", "node_lost", "disk_full", "lost_output", "unreadable", "inbox", _CLOUD_CHECK)
+FOUND_BEFORE = ("frame_failed", "node_lost", "disk_full", "lost_output", "unreadable", "inbox", "cost_cap", _CLOUD_CHECK)
 
 
 def submit(farm: Farm, job: Job, settings: JobSettings) -> None:
     """Check a draft, queue its frames, and move it to SUBMITTED.
 
-    Errors:  Rejected, Conflict, OutOfSpace
+    Errors:  Rejected, Conflict, OverBudget, OutOfSpace
     """
     blenders = blenders_of(farm)
     with farm.db.read() as connection:
@@ -41,6 +44,7 @@ def submit(farm: Farm, job: Job, settings: JobSettings) -> None:
         check_files(inventory.inventory(connection, job.id))
         main = main_file(connection, job.id)
         inspection = check_main_file(main, settings, limits_of(farm), blenders=blenders)
+        check_budget(farm, connection, replace(job, settings=settings))
         numbers = chosen_frames(settings, chosen_scene(settings, inspection), max_frames=farm.config.render.max_frames)
         said = f"submitted: frames {shortened(format_frames(numbers))} on {_instances(settings.instances)}"
         if not store.move(connection, job, JobStatus.SUBMITTED, because=said, at=farm.now()):
@@ -49,7 +53,8 @@ def submit(farm: Farm, job: Job, settings: JobSettings) -> None:
             events.clear_problem(connection, job.id, code)
         frames.add_frames(connection, job.id, numbers)
         named = job.name or PurePosixPath(main.path).stem
-        store.change_job(connection, job.id, name=named, main_file_id=main.id, frame_total=len(numbers))
+        scouts = scout_frames(numbers) if settings.scout else ()
+        store.change_job(connection, job.id, name=named, main_file_id=main.id, frame_total=len(numbers), scout_frames=list(scouts))
         store.change_settings(connection, job.id, settings)
         warn_of_cloud(connection, job.id, warnings, at=farm.now())
         _warn_of_missing(connection, job.id, resolve_dependencies(main.path, inventory.usable_files(connection, job.id)), at=farm.now())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 
@@ -22,6 +23,18 @@ class Market(StrEnum):
 
     ON_DEMAND = "on_demand"  #: at the list price, until we end it
     SPOT = "spot"  #: at a market price, until the cloud takes it back
+
+
+#: A notice is believed for so long after the time that it names; an instance that is still there then is ended like any other.
+_BELIEVED_AFTER = timedelta(minutes=5)
+
+
+def is_left_to_cloud(interruption_at: datetime | None, *, now: datetime) -> bool:
+    """Say whether the cloud is about to take an instance back, so that we do not end it: interrupted in its first hour, it costs nothing.
+
+    Source: docs.aws.amazon.com/AWSEC2/latest/UserGuide/billing-for-interrupted-spot-instances.html, 2026-01
+    """
+    return interruption_at is not None and now < interruption_at + _BELIEVED_AFTER
 
 
 #: Statuses in which an instance costs money or holds a slot.

@@ -23,16 +23,25 @@ log = structlog.get_logger(__name__)
 
 #: Claims freed in one tick; the rest comes with the next.
 _MOST_AT_ONCE = 2000
+_HOLD_NOTHING = frozenset({InstanceStatus.STOPPED, InstanceStatus.TERMINATING, InstanceStatus.TERMINATED})
+
+
+def gone_of_pool(farm: Farm) -> list[Instance]:
+    """Instances of the shared pool that are gone and may have left claims behind, on frames of any job."""
+    with farm.db.read() as connection:
+        return [one for one in instances.pool_instances(connection) if not one.claims_freed and one.status in _HOLD_NOTHING]
 
 
 def gone_nodes(farm: Farm, job: Job) -> list[Instance]:
     """The job's instances that are gone and may have left claims behind.
 
-    One that was given up is gone at once; one that is being released says goodbye itself, and is waited for.
+    One that was given up is gone at once; one that is being released says goodbye itself, and is waited for. One that was stopped holds
+    nothing: if it is started again, it claims anew.
     """
     with farm.db.read() as connection:
-        found = [instance for instance in instances.instances_of(connection, job.id) if not instance.claims_freed]
-    gone = {InstanceStatus.TERMINATED} | (set() if job.status is JobStatus.RELEASING else {InstanceStatus.TERMINATING})
+        mine = [instance for instance in instances.instances_of(connection, job.id) if instance.job]
+    found = [instance for instance in mine if not instance.claims_freed]
+    gone = _HOLD_NOTHING - ({InstanceStatus.TERMINATING} if job.status is JobStatus.RELEASING else set())
     return [instance for instance in found if instance.status in gone]
 
 
@@ -53,7 +62,8 @@ def requeue_frames_of(farm: Farm, job: Job, gone: Sequence[Instance], tick: Tick
             text = f"{_frames(lost)} queued again: the instance is gone that had claimed {'it' if len(lost) == 1 else 'them'}"
             events.add_event(connection, job.id, at=tick.now, text=text)
             log.warning("frames requeued", job=job.id, frames=sorted(lost)[:20], nodes=sorted(nodes))
-        instances.mark_claims_freed(connection, [instance.id for instance in gone])
+        # those of the pool may have left claims at other jobs too: whoever looks at all jobs marks them
+        instances.mark_claims_freed(connection, [instance.id for instance in gone if instance.job])
         jobs.touch(connection, job.id)
 
 
@@ -100,7 +110,7 @@ def _is_ownerless(farm: Farm, job: Job, claim: Claim) -> bool:
         launches = instances.launches_of(connection, job.id)
     if not owners:
         return is_all_shown(launches, now=farm.now())
-    return owners[0].status in {InstanceStatus.TERMINATED, InstanceStatus.TERMINATING}
+    return owners[0].status in _HOLD_NOTHING
 
 
 def free_ended_claims(farm: Farm, job: Job) -> None:

@@ -13,6 +13,7 @@ from supervisor.farm import Farm
 from supervisor.store import attempts, events, frames, jobs
 from supervisor.store.jobs import Job
 
+from .scout import ask_for_the_rest
 from .tick import Tick
 
 log = structlog.get_logger(__name__)
@@ -21,7 +22,9 @@ _MAX_SHOWN = 80
 
 
 def conclude(farm: Farm, job: Job, tick: Tick) -> float | None:
-    """Every frame has ended: release the job, unless some must be rendered again."""
+    """Every frame that was wanted has ended: release the job, unless some must be rendered again. Of a scouted job, ask for the rest."""
+    if ask_for_the_rest(farm, job, tick):
+        return None
     ending = ending_of(farm, job, tick)
     if ending is None:
         return 0.0

@@ -1,10 +1,10 @@
-"""Settle what instances and nodes are by the cloud's and their own word; give up those that are silent."""
+"""Settle what instances and nodes are, by the cloud's word and their own."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import structlog
 
@@ -24,28 +24,29 @@ log = structlog.get_logger(__name__)
 
 #: An instance that the cloud showed and shows no more is gone after so long: listings may be late.
 _MISSING_IS_GONE = timedelta(seconds=60)
-#: A node is given so long from its instance's start to its first heartbeat: the machine boots, the workspace comes.
-_FIRST_BEAT = timedelta(seconds=300)
 #: Pause after a launch whose instances all ended without a frame: doubled each time.
 _LONGEST_BACK_OFF = timedelta(seconds=60)
+#: Clouds give two minutes. A notice that says more is not believed: we would leave the instance alone for as long.
+_LONGEST_NOTICE = timedelta(minutes=15)
 
+#: What is said of instances of the shared pool in place of a job.
+_POOL = ""
 _AT_WORK = frozenset({InstanceStatus.REQUESTED, InstanceStatus.PENDING, InstanceStatus.RUNNING})
 
 
 def settle_nodes(farm: Farm, tick: Tick, watch: Watch) -> None:
-    """Write down what was seen of instances and nodes, and end those that are given up."""
+    """Write down what was seen of instances and nodes. Repeat: safe"""
     with farm.db.read() as connection:
         known = {instance.id: instance for instance in instances.rented_instances(connection)}
         known |= instances.find_instances(connection, [shown.id for shown in tick.rented if shown.id not in known])
         known_jobs = jobs.job_ids(connection)
-    changed = _as_shown(tick, known, known_jobs) + _gone_missing(tick, known, watch)
+    changed = _as_shown(tick, known, known_jobs if farm.cloud.pool is None else known_jobs | {_POOL}) + _gone_missing(tick, known, watch)
     if changed or tick.beats:
         with farm.db.write() as connection:
             for seen, instance in changed:
                 _settle_instance(connection, seen, instance)
-            _settle_losses(connection, changed, at=tick.now)
-            _settle_beats(connection, tick)
-    _give_up_silent(farm, tick, watch)
+            _settle_losses(connection, changed, tick)
+            _settle_beats(connection, tick, known_jobs)
 
 
 def _as_shown(tick: Tick, known: dict[str, Instance], known_jobs: frozenset[str]) -> list[tuple[Instance | None, Instance]]:
@@ -68,6 +69,7 @@ def _instance(shown: RentedInstance, seen: Instance | None, *, at: datetime) -> 
     return Instance(
         id=shown.id,
         job=shown.job,
+        works_for=seen.works_for if seen else "",
         request_id=shown.request_id,
         node=shown.node,
         status=status,
@@ -80,6 +82,9 @@ def _instance(shown: RentedInstance, seen: Instance | None, *, at: datetime) -> 
         beat_etag=seen.beat_etag if seen else "",
         beat_at=seen.beat_at if seen else None,
         heartbeat=seen.heartbeat if seen else None,
+        interruption_at=seen.interruption_at if seen else None,
+        was_interrupted=shown.was_interrupted or bool(seen and seen.was_interrupted),
+        given_back=bool(seen and seen.given_back),
         # its last moments count: what it claimed after it was given up is freed when it is gone for sure
         claims_freed=bool(seen and seen.claims_freed and (was_gone or not is_gone)),
     )
@@ -98,29 +103,48 @@ def _gone_missing(tick: Tick, known: dict[str, Instance], watch: Watch) -> list[
 
 def _settle_instance(connection: Connection, seen: Instance | None, instance: Instance) -> None:
     instances.put_instance(connection, instance)
-    jobs.touch(connection, instance.job)
+    jobs.touch(connection, instance.at_job)
     if seen is None or seen.status is not instance.status:
-        log.info("instance changed", job=instance.job, instance=instance.id, to=str(instance.status), note=instance.note)
+        log.info("instance changed", job=instance.at_job, instance=instance.id, to=str(instance.status), note=instance.note)
 
 
-def _settle_losses(connection: Connection, changed: Iterable[tuple[Instance | None, Instance]], *, at: datetime) -> None:
-    """Instances ended that were to render on: tell people, and let the next launch wait where nothing came of this one."""
+def _settle_losses(connection: Connection, changed: Iterable[tuple[Instance | None, Instance]], tick: Tick) -> None:
+    """Instances ended that were to render on: tell people, and let the next launch wait where nothing came of this one.
+
+    What the cloud took back says nothing of the launch: the next one does not wait.
+    """
     launches = {}
     for seen, instance in changed:
-        job = jobs.find_job(connection, instance.job)
-        is_lost = instance.status is InstanceStatus.TERMINATED and not _ended_in_good_order(seen)
+        job = jobs.find_job(connection, instance.at_job)
+        is_lost = instance.status is InstanceStatus.TERMINATED and not _ended_in_good_order(seen, tick)
         if not is_lost or job is None or job.status not in {JobStatus.LAUNCHING, JobStatus.RENDERING}:
             continue
-        launches[instance.request_id] = instance
+        is_taken_back = _is_taken_back(instance, tick)
+        if not is_taken_back and instance.job != _POOL:
+            launches[instance.request_id] = instance
         if seen is None or seen.status in _AT_WORK:  # that others were given up was told when they were
-            events.add_event(connection, job.id, at=at, text=_loss(instance))
+            text = f"instance {instance.id} was taken back by the cloud" if is_taken_back else _loss(instance)
+            events.add_event(connection, job.id, at=tick.now, text=text)
     for instance in launches.values():
-        _note_lost_launch(connection, instance, at=at)
+        _note_lost_launch(connection, instance, at=tick.now)
 
 
-def _ended_in_good_order(seen: Instance | None) -> bool:
-    beat = seen.heartbeat if seen else None
-    return beat is not None and beat.state is NodeState.GONE
+def _ended_in_good_order(seen: Instance | None, tick: Tick) -> bool:
+    """Say whether its end was expected: we gave it back, or its node said goodbye, if only in this very tick."""
+    if seen is None or _is_taken_back(seen, tick):
+        return False
+    beat = _last_beat(seen, tick)
+    return seen.given_back or (beat is not None and beat.state is NodeState.GONE)
+
+
+def _is_taken_back(instance: Instance, tick: Tick) -> bool:
+    beat = _last_beat(instance, tick)
+    return instance.is_taken_back or (beat is not None and beat.interruption_at_ms > 0)
+
+
+def _last_beat(instance: Instance, tick: Tick) -> Heartbeat | None:
+    changed = tick.beats.get(instance.node)
+    return (changed.heartbeat if changed else None) or instance.heartbeat
 
 
 def _loss(instance: Instance) -> str:
@@ -142,7 +166,7 @@ def _note_lost_launch(connection: Connection, instance: Instance, *, at: datetim
     events.put_problem(connection, job.id, Problem(code="node_lost", severity="warning", text=text, remedy=remedy, since=at))
 
 
-def _settle_beats(connection: Connection, tick: Tick) -> None:
+def _settle_beats(connection: Connection, tick: Tick, known_jobs: frozenset[str]) -> None:
     by_node = {instance.node: instance for instance in instances.rented_instances(connection)}
     by_node |= {instance.node: instance for instance in instances.with_nodes(connection, tick.beats.keys() - by_node.keys())}
     for node, beat in tick.beats.items():
@@ -150,60 +174,44 @@ def _settle_beats(connection: Connection, tick: Tick) -> None:
         if instance is None:
             continue
         instances.record_heartbeat(connection, instance.id, etag=beat.etag, heartbeat=beat.heartbeat, at=tick.now)
-        if beat.heartbeat and instance.status in _AT_WORK:
+        if beat.heartbeat and beat.heartbeat.interruption_at_ms > 0 and instance.interruption_at is None:
+            _note_interruption(connection, instance, beat.heartbeat, at=tick.now)
+        if beat.heartbeat and instance.job == _POOL:
+            instance = _settle_work(connection, instance, beat.heartbeat, known_jobs)
+        if beat.heartbeat and instance.status in _AT_WORK and instance.at_job:
             _begin_frames(connection, instance, beat.heartbeat, at=tick.now)
-        jobs.touch(connection, instance.job)
+        jobs.touch(connection, instance.at_job)
+
+
+def _settle_work(connection: Connection, instance: Instance, beat: Heartbeat, known_jobs: frozenset[str]) -> Instance:
+    """Note which job a node of the shared pool says that it is at. What it was at when it said goodbye stays: frames may be left there."""
+    job = beat.job if beat.job in known_jobs else ""
+    if job == instance.works_for or beat.state is NodeState.GONE:
+        return instance
+    instances.change_work(connection, instance.id, job=job)
+    jobs.touch(connection, instance.works_for)
+    log.info("pool node changed jobs", instance=instance.id, node=instance.node, origin=instance.works_for, to=job)
+    return replace(instance, works_for=job)
+
+
+def _note_interruption(connection: Connection, instance: Instance, beat: Heartbeat, *, at: datetime) -> None:
+    """The cloud has given notice: the node takes no more frames, and `pool` asks for another instance at once."""
+    latest_ms = int((at + _LONGEST_NOTICE).timestamp() * 1000)
+    interruption_at = datetime.fromtimestamp(min(beat.interruption_at_ms, latest_ms) / 1000, UTC)
+    instances.note_interruption(connection, instance.id, at=interruption_at)
+    if instance.is_rented and instance.at_job:
+        text = f"the cloud is about to take instance {instance.id} back; it takes no more frames"
+        events.add_event(connection, instance.at_job, at=at, text=text)
+    log.info("interruption announced", job=instance.at_job, instance=instance.id, at_ms=beat.interruption_at_ms)
 
 
 def _begin_frames(connection: Connection, instance: Instance, beat: Heartbeat, *, at: datetime) -> None:
     at_hand = list(beat.uploading) + ([beat.frame] if beat.frame is not None and beat.state is NodeState.RENDERING else [])
     for number in at_hand:
-        frames.begin(connection, instance.job, number, node=instance.node, at=at)
-    job = jobs.find_job(connection, instance.job)
-    assert job is not None, "an instance's row goes with its job's"
+        frames.begin(connection, instance.at_job, number, node=instance.node, at=at)
+    job = jobs.find_job(connection, instance.at_job)
+    assert job is not None, "an instance's row goes with its job's, and a node of the pool is at known jobs alone"
     if at_hand and job.began_at is None:
         jobs.change_job(connection, job.id, began_at=at)
     if beat.blender_version and beat.blender_version != job.blender_version:
         jobs.change_job(connection, job.id, blender_version=beat.blender_version)
-
-
-def _give_up_silent(farm: Farm, tick: Tick, watch: Watch) -> None:
-    """End the instances whose node has been silent for longer than its lease, and ask again for those that we asked to end."""
-    with farm.db.read() as connection:
-        rented = instances.rented_instances(connection)
-    running = [instance for instance in rented if instance.status is InstanceStatus.RUNNING]
-    watch.running_since = {instance.id: watch.running_since.get(instance.id, tick.now) for instance in running}
-    lease = timedelta(seconds=farm.config.node.lease_s)
-    silent = [instance for instance in running if _silence(instance, tick, watch) > _allowed(instance, watch, lease)]
-    if silent:
-        with farm.db.write() as connection:
-            for instance in silent:
-                _give_up(connection, instance, tick)
-    still_there = {shown.id for shown in tick.rented if shown.status in _AT_WORK}
-    ending = [instance.id for instance in rented if instance.status is InstanceStatus.TERMINATING and instance.id in still_there]
-    _terminate(farm, [instance.id for instance in silent] + ending)
-
-
-def _silence(instance: Instance, tick: Tick, watch: Watch) -> timedelta:
-    """How long we have watched a node in vain."""
-    heard = [watch.running_since[instance.id], tick.watching_since] + ([instance.beat_at] if instance.beat_at else [])
-    return tick.now - max(heard)
-
-
-def _allowed(instance: Instance, watch: Watch, lease: timedelta) -> timedelta:
-    return lease if instance.beat_at else max(lease, _FIRST_BEAT)
-
-
-def _give_up(connection: Connection, instance: Instance, tick: Tick) -> None:
-    since = f"for {(tick.now - instance.beat_at).total_seconds():.0f} s" if instance.beat_at else "since its launch"
-    note = f"given up: its node has been silent {since}"
-    instances.end_instances(connection, [instance.id], note=note)
-    jobs.touch(connection, instance.job)
-    events.add_event(connection, instance.job, at=tick.now, text=f"instance {instance.id} is {note}")
-    log.warning("node given up", job=instance.job, instance=instance.id, node=instance.node)
-
-
-def _terminate(farm: Farm, ids: Iterable[str]) -> None:
-    chosen = list(ids)
-    if chosen:
-        farm.cloud.compute.terminate(chosen)

@@ -21,6 +21,8 @@ log = structlog.get_logger(__name__)
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 
+#: Statuses in which no node writes.
+_SILENT = frozenset({InstanceStatus.STOPPED, InstanceStatus.TERMINATED})
 #: Small objects read at once: the store answers many as fast as one.
 _READERS = 16
 
@@ -43,10 +45,12 @@ def read_all(read: Callable[[_In], _Out], things: Sequence[_In]) -> list[_Out]:
 
 def _changed_beats(farm: Farm, rented: Iterable[RentedInstance]) -> dict[str, Beat]:
     with farm.db.read() as connection:
-        seen = {instance.node: instance.beat_etag for instance in instances.rented_instances(connection)}
-    seen |= {shown.node: "" for shown in rented if shown.node not in seen and shown.status is not InstanceStatus.TERMINATED}
-    if not seen:
+        known = {instance.node: instance for instance in instances.rented_instances(connection)}
+    awake = {one.node for one in known.values() if one.status not in _SILENT}
+    awake |= {shown.node for shown in rented if shown.status not in _SILENT}
+    if not awake:  # on AWS each listing has its price
         return {}
+    seen = {node: known[node].beat_etag if node in known else "" for node in awake}
     changed = [
         listed.key.removeprefix(NODES_PREFIX).partition("/")[0]
         for listed in farm.cloud.objects.list(NODES_PREFIX)

@@ -12,13 +12,14 @@ import structlog
 from nodeimage.protocol import Action, Order, RenderSettings, Requeued, Task, order_key, runs_of
 from supervisor.domain.task import divide
 from supervisor.farm import Farm
+from supervisor.scouts import wanted_of
 from supervisor.store import files, frames, instances, jobs
 from supervisor.store.database import Connection
 from supervisor.store.frames import Frame
 from supervisor.store.instances import Instance
 from supervisor.store.jobs import Job
 
-from .pool import is_at_work
+from .hands import is_at_work
 
 log = structlog.get_logger(__name__)
 
@@ -34,6 +35,8 @@ def keep_order(farm: Farm, job: Job, action: Action) -> None:
         current = jobs.find_job(connection, job.id)
         assert current is not None, "a job is removed only when it has ended"
         nodes = [one for one in instances.instances_of(connection, job.id) if is_at_work(one)]
+        if current.ordered and not nodes:
+            nodes = _one_of_pool(connection)
         again = frames.requeued(connection, job.id)
         settings = _render_settings(farm, connection, current)
     requeued = _requeued(again, [one.node for one in nodes])
@@ -42,7 +45,7 @@ def keep_order(farm: Farm, job: Job, action: Action) -> None:
         return
     with farm.db.write() as connection:
         jobs.change_job(connection, job.id, order_revision=current.order_revision + 1)
-        left = frames.unended(connection, job.id) if action is Action.RENDER else []
+        left = wanted_of(current, frames.unended(connection, job.id)) if action is Action.RENDER else []
     order = Order(
         job=job.id,
         revision=current.order_revision + 1,
@@ -56,6 +59,12 @@ def keep_order(farm: Farm, job: Job, action: Action) -> None:
     with farm.db.write() as connection:
         jobs.change_job(connection, job.id, order_written=digest)
     log.info("order written", job=job.id, revision=order.revision, action=str(action), nodes=len(nodes), frames=len(left))
+
+
+def _one_of_pool(connection: Connection) -> list[Instance]:
+    """The node of the shared pool that an ordered job is handed to: nobody takes frames of it that is not named. Empty: there is no pool"""
+    free = [one for one in instances.pool_instances(connection) if is_at_work(one) and one.heartbeat and not one.works_for]
+    return free[:1]
 
 
 def _render_settings(farm: Farm, connection: Connection, job: Job) -> RenderSettings:
@@ -99,7 +108,7 @@ def _digest(
     """A name for all that makes an order another one. Which frames were received does not."""
     about_frames = [[number, asdict(told)] for number, told in requeued.items()] if action is Action.RENDER else []
     fresh_since = job.submitted_at.isoformat() if job.submitted_at else ""
-    said = [action, asdict(settings), job.ordered, sorted(one.node for one in nodes), about_frames, fresh_since]
+    said = [action, asdict(settings), job.ordered, sorted(one.node for one in nodes), about_frames, fresh_since, job.scout_frames]
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
 

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
 import structlog
 
 from supervisor.cloud.ports import CloudError, Refused
+from supervisor.domain.instance import InstanceStatus
 from supervisor.domain.job import ACTIVE, JobStatus
 from supervisor.domain.problem import Problem
 from supervisor.farm import Farm
-from supervisor.store import events, facts, frames, jobs
+from supervisor.store import events, facts, frames, instances, jobs
 from supervisor.store.jobs import Job
 
-from .claims import gone_nodes, requeue_frames_of
+from .budget import keep_within_budget
+from .claims import gone_nodes, gone_of_pool, requeue_frames_of
+from .giving_up import give_up_lost
 from .journal import take_in_journal
 from .launching import step_launching
 from .nodes import settle_nodes
 from .observe import observe
 from .releasing import step_releasing
 from .rendering import step_rendering
+from .runs import settle_runs
+from .shared import tend_pool
 from .staging import step_snapshotting, step_staging, step_submitted
 from .tick import Tick, Watch
 
@@ -44,10 +49,14 @@ STEPS: Mapping[JobStatus, Step] = MappingProxyType(
 )
 #: Statuses in which nodes may have something to tell.
 _HAS_NODES = frozenset({JobStatus.LAUNCHING, JobStatus.RENDERING, JobStatus.RELEASING})
+#: Statuses of an instance whose node may still report. What a node left behind that is gone is read once, whole.
+_MAY_WRITE = frozenset({InstanceStatus.RUNNING, InstanceStatus.STOPPING, InstanceStatus.TERMINATING})
 #: Steps of one job in one tick: from submitted to launched takes four, and a lap must not go on for ever.
 _MOST_STEPS = 8
 #: The last tick is written down no more often, so that an idle farm hardly writes.
 _RECORD_EVERY = timedelta(seconds=2)
+#: Seconds between ticks while no job wants anything: a command wakes the supervisor.
+_AT_REST_S = 5.0
 _TROUBLE = "supervisor_trouble"
 
 
@@ -67,23 +76,27 @@ class Supervisor:
             return self._tick()
 
     def _tick(self) -> float:
-        farm, regular_s = self._farm, self._farm.config.supervisor.tick_s
+        farm, regular_s = self._farm, self._farm.config.tick_s
         try:
             tick = observe(farm, self._watch)
             settle_nodes(farm, tick, self._watch)
+            settle_runs(farm, tick)
+            give_up_lost(farm, tick, self._watch)
         except CloudError as error:
             self._skip(error)
             return regular_s
         farm.standing.trouble = ""
         with farm.db.read() as connection:
-            active = jobs.jobs_in(connection, ACTIVE)
+            active = sorted(jobs.jobs_in(connection, ACTIVE), key=lambda job: -job.settings.priority)
+        self._watch.pool.gone = gone_of_pool(farm)
         waits = [self._advance(job, tick) for job in active]
+        self._tend_pool(active, tick)
         self._record(tick.now)
-        return min([regular_s, *waits])
+        return min([regular_s, *waits]) if active else max(regular_s, _AT_REST_S)
 
     def _advance(self, job: Job, tick: Tick) -> float:
         """Settle and move one job. Its trouble is its own: the others go on."""
-        regular_s = self._farm.config.supervisor.tick_s
+        regular_s = self._farm.config.tick_s
         try:
             wait_s = self._run_steps(job, tick)
         except CloudError as error:
@@ -96,9 +109,22 @@ class Supervisor:
         self._clear_trouble(job)
         return regular_s if wait_s is None else wait_s
 
+    def _tend_pool(self, active: Sequence[Job], tick: Tick) -> None:
+        """See to the shared pool, if there is one. Its trouble is told to the jobs that wait for it."""
+        gone = self._watch.pool.gone
+        if gone and not self._all_troubled() & {job.id for job in active}:  # all have freed what these had claimed
+            with self._farm.db.write() as connection:
+                instances.mark_claims_freed(connection, [one.id for one in gone])
+        try:
+            tend_pool(self._farm, tick, self._watch)
+        except CloudError as error:
+            log.warning("shared pool held up", error=str(error))
+            self._watch.pool.problem = f"the shared pool can't be changed at present: {error}"
+
     def _run_steps(self, job: Job, tick: Tick) -> float | None:
         """Run steps for as long as they move the job on. Returns: what the last one did"""
         settle_job(self._farm, job, tick, self._watch)
+        keep_within_budget(self._farm, job, tick, self._watch)
         for _ in range(_MOST_STEPS):
             with self._farm.db.read() as connection:
                 seen = jobs.find_job(connection, job.id)
@@ -157,9 +183,13 @@ def settle_job(farm: Farm, job: Job, tick: Tick, watch: Watch) -> None:
     """Take in what the job's nodes reported, and queue again what gone ones held."""
     if job.status not in _HAS_NODES or not job.order_revision:
         return
-    gone = gone_nodes(farm, job)
+    gone = gone_nodes(farm, job) + watch.pool.gone
     with farm.db.read() as connection:
         has_work = frames.counts(connection, job.id).unended > 0
-    take_in_journal(farm, job, tick, watch, whole=bool(gone) and has_work)
+        # a node of the pool may have come, delivered and gone on to another job since the last tick
+        mine = instances.pool_instances(connection) if farm.cloud.pool else instances.instances_of(connection, job.id)
+    may_write = any(one.status in _MAY_WRITE for one in mine)
+    if gone or may_write or watch.is_whole_journal_due(job.id, tick.now):  # on AWS each listing has its price
+        take_in_journal(farm, job, tick, watch, whole=bool(gone) and has_work)
     if gone:
         requeue_frames_of(farm, job, gone, tick)

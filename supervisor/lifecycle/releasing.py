@@ -13,13 +13,14 @@ from supervisor.store.instances import Instance, Launch
 from supervisor.store.jobs import Job
 
 from .complete import ending_of
+from .hands import give_back
 from .launches import is_all_shown
 from .orders import keep_order
 from .tick import Tick, Watch, soon_s
 
 
 def step_releasing(farm: Farm, job: Job, tick: Tick, watch: Watch) -> float | None:
-    """End or stop the instances; when all are gone, go where the job was to go."""
+    """End or stop the instances; when all are gone, go where the job was to go. Nodes of the shared pool leave the job by its order."""
     assert job.then is not None, "RELEASING says what follows"
     is_pause = job.then is JobStatus.PAUSED
     with farm.db.read() as connection:
@@ -29,8 +30,8 @@ def step_releasing(farm: Farm, job: Job, tick: Tick, watch: Watch) -> float | No
     rented = [one for one in mine if one.status not in given_back]
     if rented:
         keep_order(farm, job, Action.DRAIN if is_pause else Action.STOP)
-        _stop_drained(farm, rented) if is_pause else _end(farm, rented)
-        _say(farm, job, rented)
+        _stop_drained(farm, rented, tick) if is_pause else give_back(farm, rented, note="given back", now=tick.now)
+        _say(farm, job, rented, tick)
         return soon_s(job, tick)
     if not is_all_shown(launches, now=tick.now):
         return soon_s(job, tick)
@@ -62,17 +63,10 @@ def _ends_instead(farm: Farm, job: Job, tick: Tick) -> bool:
     return True
 
 
-def _end(farm: Farm, rented: Sequence[Instance]) -> None:
-    to_end = [one.id for one in rented if one.status is not InstanceStatus.TERMINATING]
-    if to_end:
-        with farm.db.write() as connection:
-            instances.end_instances(connection, to_end, note="given back")
-        farm.cloud.compute.terminate(to_end)
-
-
-def _stop_drained(farm: Farm, rented: Sequence[Instance]) -> None:
+def _stop_drained(farm: Farm, rented: Sequence[Instance], tick: Tick) -> None:
     """Stop the instances whose node holds no frame: it never began, or has said goodbye. The others drain."""
-    present = [one for one in rented if one.status not in {InstanceStatus.STOPPING, InstanceStatus.TERMINATING}]
+    ending = {InstanceStatus.STOPPING, InstanceStatus.TERMINATING}
+    present = [one for one in rented if one.job and one.status not in ending and not one.is_left_to_cloud(tick.now)]
     empty = [one.id for one in present if one.heartbeat is None or one.heartbeat.state is NodeState.GONE]
     if empty:
         farm.cloud.compute.stop(empty)
@@ -95,11 +89,13 @@ def _leave_workspace(farm: Farm, job: Job) -> None:
         farm.cloud.workspaces.delete(job.id)
 
 
-def _say(farm: Farm, job: Job, rented: Sequence[Instance]) -> None:
+def _say(farm: Farm, job: Job, rented: Sequence[Instance], tick: Tick) -> None:
     left = f"{len(rented)} instance{'' if len(rented) == 1 else 's'}"
     if job.then is JobStatus.PAUSED:
         verb = "finishes the frame that it renders" if len(rented) == 1 else "finish the frames that they render"
         text = f"pausing: {left} {verb}"
+    elif all(one.is_left_to_cloud(tick.now) for one in rented):
+        text = f"{job.then_reason}; {left} being taken back by the cloud, which ends what is paid for"
     else:
         text = f"{job.then_reason}; {left} still to be given back"
     if text != job.reason:

@@ -32,7 +32,6 @@ class Swept:
 def sweep(farm: Farm) -> list[Swept]:
     """Give back what nobody owns. Returns: what was given back. Repeat: safe. The caller keeps ticks from running meanwhile"""
     swept = sweep_report(farm, dry_run=False)
-    _delete_old_status_objects(farm)
     for thing in swept:
         log.warning("swept", id=thing.id, what=thing.what)
     return swept
@@ -46,7 +45,7 @@ def sweep_report(farm: Farm, *, dry_run: bool) -> list[Swept]:
     with farm.db.read() as connection:
         known = jobs.statuses(connection)
         long_ended = jobs.ended_before(connection, farm.now() - timedelta(hours=farm.config.workspace.keep_hours))
-    stray = _stray_instances(rented, known)
+    stray = _stray_instances([shown for shown in rented if shown.job or farm.cloud.pool is None], known)
     left = _left_workspaces(workspaces, known, long_ended)
     if dry_run:
         orphans: Mapping[str, str] = farm.cloud.premises.orphans(frozenset(known))
@@ -63,7 +62,7 @@ def _stray_instances(rented: Iterable[RentedInstance], known: Mapping[str, JobSt
     """Instances of jobs that are gone or have ended."""
     gone = {InstanceStatus.TERMINATED, InstanceStatus.TERMINATING}
     return [
-        Swept(id=shown.id, what=f"an instance of {shown.job}, which {_is(known.get(shown.job))}")
+        Swept(id=shown.id, what=f"an instance of {shown.job or 'a shared pool'}, which {_is(known.get(shown.job))}")
         for shown in rented
         if shown.status not in gone and known.get(shown.job) not in HOLDING
     ]
@@ -84,8 +83,8 @@ def _left_workspaces(workspaces: Iterable[str], known: Mapping[str, JobStatus], 
     return found
 
 
-def _delete_old_status_objects(farm: Farm) -> None:
-    """Nodes that ended leave their status object behind; every tick lists them."""
+def delete_old_heartbeats(farm: Farm) -> None:
+    """Delete the status objects that nodes left behind: every tick lists them while something is rented. Repeat: safe"""
     before = farm.now() - _STATUS_KEPT
     old = [listed.key for listed in farm.cloud.objects.list(NODES_PREFIX) if listed.modified_at < before]
     if not old:

@@ -8,6 +8,8 @@ from datetime import datetime, timedelta
 
 from nodeimage.protocol import Heartbeat
 from supervisor.cloud.ports import RentedInstance
+from supervisor.domain.budget import Month
+from supervisor.store.instances import Instance
 from supervisor.store.jobs import Job
 
 
@@ -36,6 +38,18 @@ _WHOLE_JOURNAL_EVERY = timedelta(minutes=5)
 
 
 @dataclass
+class PoolWatch:
+    """What is remembered of the shared pool."""
+
+    gone: list[Instance] = field(default_factory=list)  #: that may have left claims behind, this tick
+    order: bytes = b""  #: as it was written last
+    idle_since: dict[str, datetime] = field(default_factory=dict)  #: instance -> since when its node has no job
+    problem: str = ""  #: why there are fewer instances than are wanted
+    problem_seen_at: datetime | None = None
+    forgot_at: datetime | None = None  #: when old instances were forgotten last
+
+
+@dataclass
 class Watch:
     """What is remembered between ticks, in memory only."""
 
@@ -43,8 +57,13 @@ class Watch:
     last: datetime | None = None
     running_since: dict[str, datetime] = field(default_factory=dict)  #: instance -> since when it is seen to run
     missing_since: dict[str, datetime] = field(default_factory=dict)  #: instance -> since when the cloud does not show it
+    idle_since: dict[str, dict[str, datetime]] = field(default_factory=dict)  #: job -> instance -> since when it has no work and none waits
     whole_journal_at: dict[str, datetime] = field(default_factory=dict)  #: job -> when its whole journal was read last
-    refusals: dict[str, int] = field(default_factory=dict)  #: job -> launches in a row that got nothing
+    refusals: dict[str, int] = field(default_factory=dict)  #: job -> askings in a row that got nothing
+    money_seen_at: dict[str, datetime] = field(default_factory=dict)  #: job -> when its cost was looked at last
+    month: Month | None = None  #: what the month costs, as it was looked at last
+
+    pool: PoolWatch = field(default_factory=PoolWatch)
 
     def saw(self, now: datetime) -> datetime:
         """Note that the nodes were looked at. Returns: since when they are, without a gap"""
@@ -60,6 +79,8 @@ class Watch:
     def forget_job(self, job: str) -> None:
         self.whole_journal_at.pop(job, None)
         self.refusals.pop(job, None)
+        self.idle_since.pop(job, None)
+        self.money_seen_at.pop(job, None)
 
 
 #: The shortest wait between two ticks that wait for the same thing.

@@ -11,7 +11,21 @@ from .detail import job_detail, job_files
 from .frames import frame_log, frame_preview, job_frame, job_frame_marks, job_frames, open_output
 from .instances import job_instances
 from .jobs import health, job_events, job_list, job_summary, jobs_version
-from .models import DownloadView, FileView, FrameMark, FrameView, Health, InstanceView, JobDetail, JobSummary, OutputView
+from .models import (
+    DownloadView,
+    FileView,
+    FrameMark,
+    FrameView,
+    Health,
+    InstanceView,
+    JobDetail,
+    JobSummary,
+    MonthView,
+    OutputView,
+    Scouting,
+    TypeFigures,
+)
+from .money import job_estimate, month, statistics
 
 __all__ = [
     "DownloadView",
@@ -24,13 +38,17 @@ __all__ = [
     "InstanceView",
     "JobDetail",
     "JobSummary",
+    "MonthView",
     "OutputView",
     "Problem",
+    "Scouting",
+    "TypeFigures",
     "farm_checks",
     "frame_log",
     "frame_preview",
     "health",
     "job_detail",
+    "job_estimate",
     "job_events",
     "job_files",
     "job_frame",
@@ -40,5 +58,7 @@ __all__ = [
     "job_list",
     "job_summary",
     "jobs_version",
+    "month",
     "open_output",
+    "statistics",
 ]

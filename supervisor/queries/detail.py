@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from supervisor.domain import eta
-from supervisor.domain.cost import cost_usd
+from supervisor.domain.budget import OverBudget
 from supervisor.domain.dependencies import resolve_dependencies
 from supervisor.domain.errors import CommandError
-from supervisor.domain.frame import format_frames
+from supervisor.domain.frame import FrameStatus, format_frames
 from supervisor.domain.job import JobStatus, can_cancel, can_delete, can_pause, can_resume, can_retry
 from supervisor.domain.problem import Problem
 from supervisor.domain.submission import chosen_frames, chosen_scene
 from supervisor.farm import Farm
 from supervisor.readiness import blenders_of, blockers, limits_of
+from supervisor.scouts import has_scouted, scouts_of, wanted_counts
+from supervisor.spending import cap_usd, check_budget, farm_cap_usd, fewer_than_wished, is_counted, job_cost
 from supervisor.store import events, files, frames, instances, inventory
 from supervisor.store.database import Connection
 from supervisor.store.files import FileRow
@@ -19,7 +21,7 @@ from supervisor.store.instances import Instance
 from supervisor.store.jobs import Job
 
 from .jobs import found_job, summaries
-from .models import FileView, JobDetail
+from .models import FileView, JobDetail, Scouting
 
 
 def job_detail(farm: Farm, job: str) -> JobDetail:
@@ -33,7 +35,7 @@ def job_detail(farm: Farm, job: str) -> JobDetail:
         is_draft = found.status is JobStatus.DRAFT
         rented = instances.instances_of(connection, job)
         return JobDetail(
-            summary=summaries(connection, [found])[0],
+            summary=summaries(farm, connection, [found])[0],
             settings=found.settings,
             frames_spec=_frames_spec(farm, connection, found, main),
             main_file=file_view(main, main_id=main.id) if main else None,
@@ -43,9 +45,17 @@ def job_detail(farm: Farm, job: str) -> JobDetail:
             file_count=stock.count,
             file_bytes=stock.bytes,
             uploading=stock.uploading,
-            problems=(*_hindrance(found, rented), *events.problems_of(connection, job)),
-            blockers=blockers(connection, job, found.settings, limits_of(farm), blenders=blenders) if is_draft else (),
-            cost_usd=cost_usd(((one.price_usd_per_h, one.launched_at, one.ended_at) for one in rented), now=farm.now()),
+            problems=(*_hindrance(found, rented), *events.problems_of(connection, job), *_fewer(farm, connection, found)),
+            blockers=(
+                *blockers(connection, job, found.settings, limits_of(farm), blenders=blenders),
+                *_over_budget(farm, connection, found),
+            )
+            if is_draft
+            else (),
+            cost=job_cost(connection, job, now=farm.now()),
+            cap_usd=cap_usd(found.settings, farm.config.money) if is_counted(farm) else None,
+            farm_cap_usd=farm_cap_usd(farm.config.money) if is_counted(farm) else None,
+            scouting=_scouting(connection, found),
             blender_version=found.blender_version,
             seconds_per_frame=eta.seconds_per_frame(frames.newest_render_times(connection, job, limit=eta.MEASURED_FRAMES)),
             can_pause=can_pause(found.status),
@@ -89,6 +99,37 @@ def _hindrance(job: Job, rented: list[Instance]) -> tuple[Problem, ...]:
     )
     text = f"No frame is begun at present. {beats[0].problem}"
     return (Problem(code="nodes_hindered", severity="error", text=text, remedy=remedy, since=job.status_since),)
+
+
+def _fewer(farm: Farm, connection: Connection, job: Job) -> tuple[Problem, ...]:
+    """That the job's cap lets fewer instances render than would: it passes with what is spent, so no row keeps it."""
+    if job.status not in {JobStatus.LAUNCHING, JobStatus.RENDERING}:
+        return ()
+    wished = 1 if job.ordered else min(job.settings.instances, wanted_counts(connection, job).unended)
+    found = fewer_than_wished(farm, connection, job, wished=wished)
+    if found is None:
+        return ()
+    text = f"{found[0]} of {found[1]} instances at once: more would take it past its cap before their frames are done"
+    remedy = "Nothing is wrong; it only takes longer. A higher cap allows more at once."
+    return (Problem(code="cost_fewer", severity="info", text=text, remedy=remedy, since=job.status_since),)
+
+
+def _over_budget(farm: Farm, connection: Connection, job: Job) -> tuple[str, ...]:
+    try:
+        check_budget(farm, connection, job)
+    except OverBudget as error:
+        return (str(error),)
+    return ()
+
+
+def _scouting(connection: Connection, job: Job) -> Scouting | None:
+    scouts = scouts_of(job)
+    if not scouts or job.status is JobStatus.DRAFT:
+        return None
+    received = set(frames.numbers(connection, job.id, FrameStatus.RECEIVED))
+    return Scouting(
+        frames=scouts, received=tuple(number for number in scouts if number in received), has_ended=has_scouted(connection, job)
+    )
 
 
 def _main_file(connection: Connection, job: Job) -> FileRow | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from nodeimage.protocol import Heartbeat, NodeState
 from supervisor.domain.instance import InstanceStatus
 from supervisor.farm import Farm
@@ -37,6 +39,7 @@ def _view(instance: Instance, finished: int) -> InstanceView:
         price_usd_per_h=instance.price_usd_per_h,
         launched_at=instance.launched_at,
         ended_at=instance.ended_at,
+        taken_back_at=_taken_back_at(instance),
         note=instance.note,
         doing=_doing(instance),
         frame=beat.frame if beat and is_at_work else None,
@@ -50,7 +53,15 @@ def _view(instance: Instance, finished: int) -> InstanceView:
     )
 
 
+def _taken_back_at(instance: Instance) -> datetime | None:
+    if instance.was_interrupted:
+        return instance.interruption_at or instance.ended_at
+    return instance.interruption_at if instance.is_rented else None
+
+
 def _doing(instance: Instance) -> str:
+    if instance.status is InstanceStatus.TERMINATED and instance.was_interrupted:
+        return "taken back by the cloud"
     if instance.status is InstanceStatus.TERMINATED:
         return f"ended: {instance.note}" if instance.note else "ended"
     if instance.status in _ENDING:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from pathlib import PurePosixPath
 
 from supervisor.domain import eta
 from supervisor.domain.errors import NotFound
-from supervisor.domain.frame import FrameCounts
 from supervisor.domain.job import JobStatus
 from supervisor.farm import Farm
+from supervisor.scouts import wanted_counts
+from supervisor.spending import is_counted, job_totals
 from supervisor.store import accounts, events, facts, files, frames, instances, jobs
 from supervisor.store.database import Connection
 from supervisor.store.events import Event
@@ -25,7 +27,7 @@ _SILENT_AFTER_TICKS = 10
 def job_list(farm: Farm, *, after: str | None = None, limit: int = 100) -> list[JobSummary]:
     """Jobs, newest first, following job `after`."""
     with farm.db.read() as connection:
-        return summaries(connection, jobs.jobs_page(connection, after=after, limit=limit))
+        return summaries(farm, connection, jobs.jobs_page(connection, after=after, limit=limit))
 
 
 def jobs_version(farm: Farm) -> int:
@@ -37,7 +39,7 @@ def jobs_version(farm: Farm) -> int:
 def job_summary(farm: Farm, job: str) -> JobSummary:
     """Errors: NotFound"""
     with farm.db.read() as connection:
-        return summaries(connection, [found_job(connection, job)])[0]
+        return summaries(farm, connection, [found_job(connection, job)])[0]
 
 
 def job_events(farm: Farm, job: str, *, limit: int = 200) -> list[Event]:
@@ -52,7 +54,7 @@ def health(farm: Farm) -> Health:
     with farm.db.read() as connection:
         last, looked = facts.last_tick(connection), facts.last_look(connection)
     silent_s = max((farm.now() - looked).total_seconds(), 0.0) if looked else None
-    allowed_s = max(_SILENT_AFTER_S, _SILENT_AFTER_TICKS * farm.config.supervisor.tick_s)
+    allowed_s = max(_SILENT_AFTER_S, _SILENT_AFTER_TICKS * farm.config.tick_s)
     return Health(
         is_alive=silent_s is not None and silent_s <= allowed_s,
         last_tick_s=max((farm.now() - last).total_seconds(), 0.0) if last else None,
@@ -69,9 +71,10 @@ def found_job(connection: Connection, job: str) -> Job:
     return found
 
 
-def summaries(connection: Connection, chosen: Sequence[Job]) -> list[JobSummary]:
+def summaries(farm: Farm, connection: Connection, chosen: Sequence[Job]) -> list[JobSummary]:
     """Jobs with what a list shows of them, in a handful of reads however many they are."""
     ids = [job.id for job in chosen]
+    spent = job_totals(connection, ids, now=farm.now()) if is_counted(farm) else {}
     counted = frames.counts_of(connection, ids)
     running = instances.running_counts(connection, ids)
     names = {user.id: user.name for user in accounts.all_users(connection)}
@@ -89,7 +92,8 @@ def summaries(connection: Connection, chosen: Sequence[Job]) -> list[JobSummary]
             ended_at=job.ended_at,
             frames=counted[job.id],
             instances_running=running.get(job.id, 0),
-            eta_s=_eta_s(connection, job, counted[job.id]),
+            eta_s=_eta_s(connection, job),
+            cost_usd=spent.get(job.id, Decimal(0)),
             cover_frame=frames.newest_with_preview(connection, job.id) if counted[job.id].received else None,
             version=job.version,
         )
@@ -103,13 +107,13 @@ def _name_of_main_file(connection: Connection, job: str) -> str:
     return PurePosixPath(found.path).stem if found else "Untitled"
 
 
-def _eta_s(connection: Connection, job: Job, counted: FrameCounts) -> float | None:
+def _eta_s(connection: Connection, job: Job) -> float | None:
     if job.status is not JobStatus.RENDERING:
         return None
     beats = [(instance, instance.heartbeat) for instance in instances.instances_of(connection, job.id) if instance.is_rented]
     return eta.remaining_s(
         frame_s=eta.seconds_per_frame(frames.newest_render_times(connection, job.id, limit=eta.MEASURED_FRAMES)),
-        unended=counted.unended,
+        unended=wanted_counts(connection, job).unended,
         instances=len(beats),
         elapsed=[beat.elapsed_s for _, beat in beats if beat and beat.frame is not None],
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
+from supervisor.domain.cost import Cost, MonthCost
 from supervisor.domain.download import DownloadStatus
 from supervisor.domain.file import FileStatus
 from supervisor.domain.frame import FrameCounts, FrameStatus
@@ -14,6 +15,7 @@ from supervisor.domain.job import JobStatus
 from supervisor.domain.problem import Problem
 from supervisor.domain.scene import DependencyFound, Inspection, SceneInfo
 from supervisor.domain.settings import JobSettings
+from supervisor.store.ledger import Entry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +35,7 @@ class JobSummary:
     frames: FrameCounts
     instances_running: int
     eta_s: float | None  #: seconds until completed, from measured frame times; None: not known
+    cost_usd: Decimal  #: so far
     cover_frame: int | None  #: a received frame with a preview, the newest; None: none yet
     version: int  #: grows with every change
 
@@ -52,6 +55,15 @@ class FileView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Scouting:
+    """The frames of a job that are rendered before a person is asked for the rest."""
+
+    frames: tuple[int, ...]
+    received: tuple[int, ...]
+    has_ended: bool  #: they are received or failed: the rest waits for a yes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobDetail:
     """A job as its page and the API show it."""
 
@@ -67,7 +79,10 @@ class JobDetail:
     uploading: int  #: files whose upload is not complete
     problems: tuple[Problem, ...]  #: errors first
     blockers: tuple[str, ...]  #: draft only: why it can't be submitted yet, for people
-    cost_usd: Decimal
+    cost: Cost
+    cap_usd: Decimal | None  #: what it may cost; None: there is no cap
+    farm_cap_usd: Decimal | None  #: what its owner may raise its cap to; None: there is no limit
+    scouting: Scouting | None  #: None: it is not scouted, or a person said yes to the rest
     blender_version: str  #: of the Blender that renders it; empty: not known yet
     seconds_per_frame: float | None  #: median of the received frames
     can_pause: bool
@@ -124,6 +139,7 @@ class InstanceView:
     price_usd_per_h: Decimal
     launched_at: datetime
     ended_at: datetime | None
+    taken_back_at: datetime | None  #: when the cloud took it back, or will by its notice; None: it does not
     note: str
     doing: str  #: a sentence: “rendering frame 12, sample 40 of 64”
     frame: int | None
@@ -150,6 +166,36 @@ class DownloadView:
     total_bytes: int
     created_at: datetime
     ready_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MonthView:
+    """What all jobs together cost in this calendar month."""
+
+    month: str  #: 2026-01, in UTC
+    cost: MonthCost
+    cap_usd: Decimal | None
+    is_near: bool  #: people are to be warned
+    is_reached: bool
+    jobs: tuple[Entry, ...]  #: deleted ones too, the dearest first; without those that cost nothing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TypeFigures:
+    """What came of one kind of instance, in all jobs, deleted ones too."""
+
+    instance_type: str
+    market: str
+    jobs: int
+    instances: int
+    frames: int
+    frame_s: float | None  #: seconds that a frame rendered, the mean
+    frames_per_h: float | None  #: of one instance, boot and idle included
+    frames_per_usd: float | None  #: None: it cost nothing
+    boot_s: float | None  #: from a launch to its node's first word, the mean
+    rendering_pct: float | None  #: of the time that is paid for
+    paid_s: float
+    usd: Decimal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -74,3 +74,16 @@ def finished_by_node(connection: Connection, job: str) -> dict[str, int]:
     of_job = (attempts.c.job_id == job) & (attempts.c.outcome == Outcome.FINISHED)
     chosen = select(attempts.c.node, func.count()).where(of_job).group_by(attempts.c.node)
     return {node: number for node, number in connection.execute(chosen)}
+
+
+def rendered_by_node(connection: Connection, job: str) -> dict[str, tuple[int, float]]:
+    """How many frames each node delivered, and the seconds that it rendered them in; nodes without any are left out."""
+    of_job = (attempts.c.job_id == job) & (attempts.c.outcome == Outcome.FINISHED)
+    chosen = select(attempts.c.node, func.count(), func.sum(attempts.c.render_s)).where(of_job).group_by(attempts.c.node)
+    return {node: (number, seconds) for node, number, seconds in connection.execute(chosen)}
+
+
+def newest_finished_at(connection: Connection, job: str) -> datetime | None:
+    """When a frame was taken in last. Returns: None if none was"""
+    of_job = (attempts.c.job_id == job) & (attempts.c.outcome == Outcome.FINISHED)
+    return connection.execute(select(func.max(attempts.c.taken_in_at)).where(of_job)).scalar()

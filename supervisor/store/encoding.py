@@ -12,24 +12,28 @@ from typing import Any
 from nodeimage.protocol import Heartbeat, Unreadable
 from supervisor.domain.instance import Market
 from supervisor.domain.settings import JobSettings, OutputSettings
+from supervisor.domain.workspace import WorkspaceMode
 from supervisor.domain.zip_plan import ZipEntry, ZipIndex
 
 # JSON as sqlite gives it back: its keys are checked here, once.
 
+#: Settings that are amounts, which JSON's numbers would not keep.
+_MONEY = ("max_price_usd_per_h", "max_cost_usd")
+
 
 def settings_to_json(settings: JobSettings) -> dict[str, Any]:
-    raw = asdict(settings)
-    price = settings.max_price_usd_per_h
-    return raw | {"market": str(settings.market), "max_price_usd_per_h": None if price is None else str(price)}
+    money = {name: None if (amount := getattr(settings, name)) is None else str(amount) for name in _MONEY}
+    return asdict(settings) | {"market": str(settings.market)} | money
 
 
 def settings_from_json(raw: Mapping[str, Any]) -> JobSettings:
+    """What an older farm did not write is as it is by default."""
     values = dict(raw)
     values["market"] = Market(values["market"])
-    price = values["max_price_usd_per_h"]
-    values["max_price_usd_per_h"] = None if price is None else Decimal(price)
+    values |= {name: None if (amount := values.get(name)) is None else Decimal(amount) for name in _MONEY}
     values["instance_types"] = tuple(values["instance_types"])
     values["output"] = OutputSettings(**values["output"])
+    values["workspace_mode"] = WorkspaceMode(mode) if (mode := values.get("workspace_mode")) else None
     return JobSettings(**values)
 
 

@@ -1,4 +1,4 @@
-"""What is true of the farm as a whole: the version of its jobs, its last good tick."""
+"""What is true of the farm as a whole: the version of its jobs, its last good tick, its last bookkeeping."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from .schema import farm_facts, jobs
 
 _REMOVED_VERSIONS = "removed_versions"
 _TICK = "tick"
+_BOOKS = "books"
 _LOOK = "look"
 
 
@@ -30,8 +31,7 @@ def keep_removed_version(connection: Connection, version: int) -> None:
 def record_tick(connection: Connection, *, at: datetime, was_good: bool = True) -> None:
     """Write down that there was a tick. Shape: was_good: False: it was skipped, for the cloud could not be read"""
     for name in (_TICK, _LOOK) if was_good else (_LOOK,):
-        row = insert(farm_facts).values(name=name, at=at)
-        connection.execute(row.on_conflict_do_update(index_elements=["name"], set_={"at": at}))
+        _record(connection, name, at)
 
 
 def last_look(connection: Connection) -> datetime | None:
@@ -41,4 +41,22 @@ def last_look(connection: Connection) -> datetime | None:
 
 def last_tick(connection: Connection) -> datetime | None:
     """When the last good tick was. Returns: None if there was none yet"""
-    return connection.execute(select(farm_facts.c.at).where(farm_facts.c.name == _TICK)).scalar()
+    return _at(connection, _TICK)
+
+
+def record_books(connection: Connection, *, at: datetime) -> None:
+    _record(connection, _BOOKS, at)
+
+
+def last_books(connection: Connection) -> datetime | None:
+    """When costs were written into the ledger last. Returns: None if they never were"""
+    return _at(connection, _BOOKS)
+
+
+def _record(connection: Connection, name: str, at: datetime) -> None:
+    row = insert(farm_facts).values(name=name, at=at)
+    connection.execute(row.on_conflict_do_update(index_elements=["name"], set_={"at": at}))
+
+
+def _at(connection: Connection, name: str) -> datetime | None:
+    return connection.execute(select(farm_facts.c.at).where(farm_facts.c.name == name)).scalar()

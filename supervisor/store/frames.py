@@ -84,6 +84,12 @@ def counts_of(connection: Connection, job_ids: Sequence[str]) -> dict[str, Frame
     return {job: _counts(by_status) for job, by_status in found.items()}
 
 
+def counts_among(connection: Connection, job: str, chosen: Sequence[int]) -> FrameCounts:
+    """The counts of some of a job's frames."""
+    among = select(frames.c.status, func.count()).where((frames.c.job_id == job) & frames.c.number.in_(list(chosen)))
+    return _counts({status: number for status, number in connection.execute(among.group_by(frames.c.status))})
+
+
 def _counts(by_status: dict[str, int]) -> FrameCounts:
     return FrameCounts(
         total=sum(by_status.values()),
@@ -237,6 +243,14 @@ def outputs_received_after(connection: Connection, job: str, at: datetime) -> di
     """The outputs of the frames that were received later than that, by frame."""
     chosen = select(frames.c.number, frames.c.outputs).where((frames.c.job_id == job) & (frames.c.received_at > at))
     return {number: _outputs(outputs) for number, outputs in connection.execute(chosen)}
+
+
+def received_bytes(connection: Connection, job: str) -> int:
+    """What the outputs of a job's received frames amount to."""
+    output = func.json_each(frames.c.outputs).table_valued("value", joins_implicitly=True)
+    of_job = (frames.c.job_id == job) & (frames.c.status == FrameStatus.RECEIVED)
+    length = func.coalesce(func.sum(func.json_extract(output.c.value, "$[1]")), 0)
+    return int(connection.execute(select(length).select_from(frames, output).where(of_job)).scalar_one())
 
 
 def newest_render_times(connection: Connection, job: str, *, limit: int) -> list[float]:

@@ -43,7 +43,9 @@ class Job:
     ordered: bool
     launch_after: datetime | None
     launch_failures: int
+    spot_missed_since: datetime | None
     blender_version: str
+    scout_frames: tuple[int, ...]  #: rendered first, then a person is asked; empty: all are wanted
     created_at: datetime
     submitted_at: datetime | None
     began_at: datetime | None
@@ -118,7 +120,7 @@ def move(
     if to in ENDED:
         values["ended_at"] = at
     if to is JobStatus.SUBMITTED or seen.status is JobStatus.PAUSED:
-        values |= {"launch_after": None, "launch_failures": 0}
+        values |= {"launch_after": None, "launch_failures": 0, "spot_missed_since": None}
     if not _change_if(connection, seen, values):
         return False
     add_event(connection, seen.id, at=at, text=because, came_from=seen.status, to=to)
@@ -190,4 +192,5 @@ def _job(row: Row[Any]) -> Job:
     values["status"] = JobStatus(row.status)
     values["then"] = JobStatus(row.then) if row.then else None
     values["settings"] = settings_from_json(row.settings)
+    values["scout_frames"] = tuple(row.scout_frames)
     return Job(**values)

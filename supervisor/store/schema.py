@@ -92,7 +92,9 @@ jobs = Table(
     Column("ordered", Boolean, nullable=False, default=False),  # order-dependent: one node, in order
     Column("launch_after", Utc),  # back-off after a launch that got nothing
     Column("launch_failures", Integer, nullable=False, default=0),
+    Column("spot_missed_since", Utc),  # since when spot instances have been asked for in vain
     Column("blender_version", String, nullable=False, default=""),
+    Column("scout_frames", JSON, nullable=False, default=list),  # rendered first, then a person is asked; empty: all are wanted
     Column("created_at", Utc, nullable=False),
     Column("submitted_at", Utc),
     Column("began_at", Utc),  # first frame begun
@@ -196,8 +198,10 @@ launches = Table(
     Column("request_id", String, primary_key=True),  # written before the cloud is asked
     _job_column(nullable=False, index=True),
     Column("count", Integer, nullable=False),
+    Column("market", String, nullable=False),
+    Column("workspace", String, nullable=False, default=""),  # what is asked again with the id must be the same
     Column("granted", Integer),  # NULL: not known yet; asking again with the id is safe
-    Column("at", Utc, nullable=False),
+    Column("at", Utc, nullable=False),  # of the last asking
     Column("problem", Text, nullable=False, default=""),
 )
 
@@ -205,7 +209,8 @@ instances = Table(
     "instances",
     metadata,
     Column("id", String, primary_key=True),
-    _job_column(nullable=False, index=True),
+    _job_column(nullable=True, index=True),  # NULL: of the shared pool
+    Column("works_for", String, nullable=False, default="", index=True),  # of the shared pool: the job that its node is at
     Column("request_id", String, nullable=False),
     Column("node", String, nullable=False, index=True),
     Column("status", String, nullable=False),
@@ -219,7 +224,76 @@ instances = Table(
     Column("beat_etag", String, nullable=False, default=""),
     Column("beat_at", Utc),  # when we saw it change, by our clock
     Column("heartbeat", JSON),  # the Heartbeat itself
+    Column("interruption_at", Utc),  # the cloud takes it back then, by its notice
+    Column("was_interrupted", Boolean, nullable=False, default=False),  # True: the cloud took it back
+    Column("given_back", Boolean, nullable=False, default=False),  # True: we ended it because it was needed no more
     Column("claims_freed", Boolean, nullable=False, default=False),  # True: its node is gone and the frames that it held are queued again
+)
+
+#: What is paid for of instances: each from a start to its stop or end.
+runs = Table(
+    "runs",
+    metadata,
+    Column("instance_id", String, primary_key=True),
+    Column("began_at", Utc, primary_key=True),
+    _job_column(nullable=True, index=True),  # NULL: of the shared pool, between jobs
+    Column("is_part", Boolean, nullable=False, default=False),  # True: of the shared pool: its time at one job, or between jobs
+    Column("price_usd_per_h", String, nullable=False),  # Decimal; at its start
+    Column("ready_at", Utc),  # first word of its node
+    Column("ended_at", Utc, index=True),  # NULL: it runs
+    Column("was_interrupted", Boolean, nullable=False, default=False),
+)
+
+#: What is paid for by its size: volumes, snapshots. Some outlive their job, which they bear no foreign key to for that.
+holdings = Table(
+    "holdings",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("job_id", String, nullable=False, index=True),  # empty: the farm's own
+    Column("kind", String, nullable=False),  # volume | snapshot | instance
+    Column("gib", String, nullable=False),  # Decimal
+    Column("usd_per_month", String, nullable=False),  # Decimal
+    Column("began_at", Utc, nullable=False),
+    Column("seen_at", Utc, nullable=False),
+    Column("ended_at", Utc, index=True),  # NULL: it is there
+)
+
+#: What jobs, deleted ones too, cost in each calendar month (UTC), as it was counted last.
+ledger = Table(
+    "ledger",
+    metadata,
+    Column("month", String, primary_key=True),  # 2026-01
+    Column("job_id", String, primary_key=True),  # no foreign key: a deleted job's money is spent all the same
+    Column("name", String, nullable=False),
+    Column("instances_usd", String, nullable=False, default="0"),  # Decimals
+    Column("preparing_usd", String, nullable=False, default="0"),
+    Column("volumes_usd", String, nullable=False, default="0"),
+    Column("snapshots_usd", String, nullable=False, default="0"),
+    Column("storage_usd", String, nullable=False, default="0"),
+    Index("ledger_by_job", "job_id"),
+)
+
+#: What came of jobs, deleted ones too, on each kind of instance: statistics and estimates are made of these.
+paces = Table(
+    "paces",
+    metadata,
+    Column("job_id", String, primary_key=True),  # no foreign key
+    Column("instance_type", String, primary_key=True),
+    Column("market", String, primary_key=True),
+    Column("file", String, nullable=False),  # checksum and size of the main .blend
+    Column("name", String, nullable=False),  # its name, folded
+    Column("scene", String, nullable=False),
+    Column("engine", String, nullable=False),
+    Column("pixels", Integer, nullable=False),
+    Column("samples", Integer),
+    Column("instances", Integer, nullable=False),
+    Column("frames", Integer, nullable=False),
+    Column("render_s", Float, nullable=False),
+    Column("paid_s", Float, nullable=False),
+    Column("boots", Integer, nullable=False),
+    Column("boot_s", Float, nullable=False),
+    Column("usd", String, nullable=False),  # Decimal
+    Column("at", Utc, nullable=False),
 )
 
 downloads = Table(
@@ -258,7 +332,8 @@ deletions = Table(
 farm_facts = Table(
     "farm_facts",
     metadata,
-    Column("name", String, primary_key=True),  # removed_versions: of the jobs that are gone | tick: the last good one | look: the last one
+    # removed_versions: of the jobs that are gone | tick: the last good one | look: the last one | books: when costs were counted last
+    Column("name", String, primary_key=True),
     Column("number", Integer, nullable=False, default=0),
     Column("at", Utc),
 )

@@ -8,18 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from supervisor.cloud.aws.identity import FARM_TAG, JOB_TAG, REQUEST_TAG, ROLE_TAG, tag_list
-from supervisor.cloud.aws.inventory import Inventory
-from supervisor.cloud.aws.orphans import Claims, Orphans
 from supervisor.cloud.aws.premises import AwsPremises
 from supervisor.cloud.aws.prices import AwsPrices
-from supervisor.cloud.aws.staging_hands import StagingHands
-from supervisor.cloud.aws.staging_places import StagingSite
 from supervisor.cloud.ports import Check, JobNeeds
 from supervisor.cloud.s3_uploads import S3Uploads
 from supervisor.config import AwsConfig
 
 from .farm import IDENTITY
-from .workspace_place import FARM, TYPES, WorkspacePlace
+from .workspace_place import FARM, WorkspacePlace
 
 
 @dataclass
@@ -53,22 +49,13 @@ class PremisesPlace:
         for bucket in buckets:
             s3.create_bucket(Bucket=bucket)
         self.uploads = [S3Uploads(s3, bucket, connect=lambda endpoint: s3) for bucket in buckets]
-        session, site = self.aside.session, self.aside.site()
-        inventory = Inventory(session, farm=FARM)
-        self.premises = AwsPremises(
-            blenders=site.images.blenders,
+        self.premises = self.aside.parts.open_premises(
+            self.aside.workspaces,
+            blenders=self.aside.parts.site.images.blenders,
             doctor=self.doctor,
-            inventory=inventory,
-            rates=AwsPrices(session, AwsConfig(), folder=self.folder),
-            orphans=Orphans(
-                session,
-                inventory=inventory,
-                hands=StagingHands(session, farm=FARM, site=StagingSite(site, types=TYPES), throughput_mib_s=250),
-                versions=site.versions,
-                uploads=self.uploads,
-                claims=Claims(needed=lambda jobs: self.aside.workspaces.needed(jobs), builds=lambda: frozenset(self.builds)),
-                clock=self.aside.clock,
-            ),
+            rates=AwsPrices(self.aside.session, AwsConfig(), folder=self.folder),
+            uploads=self.uploads,
+            builds=lambda: frozenset(self.builds),
         )
 
     @property

@@ -12,12 +12,15 @@ from nodeimage.launch import StagingState, WorkspaceKind
 from nodeimage.protocol import Heartbeat, NodeState, files_key, staging_key, status_key
 from supervisor.cloud.aws.identity import tags_of
 from supervisor.cloud.aws.session import AwsSession
+from supervisor.cloud.aws.staging_places import StagingSite
 from supervisor.cloud.aws.staging_plan import MOST_ATTEMPTS
 from supervisor.cloud.aws.workspace_records import record_key
-from supervisor.cloud.ports import StagedFile, WorkspaceState
+from supervisor.cloud.ports import Refused, StagedFile, WorkspaceState
 from supervisor.domain.workspace import WorkspaceMode
 from tests.fakes.objects import FakeObjectStore
 
+from .farm import IDENTITY
+from .faults import Fault, Way, breakable
 from .happenings import IMAGE
 from .moto_server import Moto
 from .workspace_place import FARM, TYPES, WorkspacePlace
@@ -197,9 +200,8 @@ def test_files_that_nodes_fetch_need_nothing_of_ec2(place: WorkspacePlace) -> No
     assert state.snapshot.startswith("s3:")
     place.workspaces.release_copies(JOB)
     place.workspaces.delete(JOB)
-    assert place.moto.calls() == []
+    assert {each["action"] for each in place.moto.calls()} == {"DescribeLaunchTemplateVersions"}
     assert place.objects.keys("received/") == []
-    assert place.released == [JOB, JOB]
 
 
 def test_auto_chooses_by_the_size_of_the_files_and_a_job_may_choose_itself(moto: Moto, aws_session: AwsSession) -> None:
@@ -336,8 +338,9 @@ def test_type_without_room_is_passed_over_for_the_next(place: WorkspacePlace) ->
     [one] = place.player.staging_instances()
     assert one["InstanceType"] == TYPES[1]
     asked = place.moto.calls("RunInstances")
-    assert [each["InstanceType"] for each in asked] == [TYPES[0]] * (len(asked) - 1) + [TYPES[1]]
-    assert len({each["ClientToken"] for each in asked}) == len({each["SubnetId"] for each in asked}) + 1 == len(asked)
+    assert [each["InstanceType"] for each in asked] == list(TYPES)
+    assert len({each["SubnetId"] for each in asked}) == 1
+    assert len({each["ClientToken"] for each in asked}) == 2
 
 
 def test_without_room_anywhere_it_waits_says_why_and_asks_again(place: WorkspacePlace) -> None:
@@ -390,8 +393,7 @@ def test_instance_that_is_not_listed_yet_is_not_asked_for_again(place: Workspace
 def test_instance_asked_for_before_a_crash_is_found_by_its_token(place: WorkspacePlace) -> None:
     place.moto.change(hides_new=True)
     tick(place)
-    record = place.records.find(JOB)
-    assert record is not None
+    record = place.record()
     place.forget_answer(JOB)
     place.restart()
     place.clock.pass_s(6)
@@ -459,11 +461,14 @@ def test_deleted_at_any_time_nothing_is_left(place: WorkspacePlace, steps: int) 
 def test_paused_while_its_volume_is_filled_gives_instance_and_volume_back_and_begins_anew(place: WorkspacePlace) -> None:
     place.player.report(running(place), StagingState.RUNNING, done=3)
     tick(place)
+    versions = place.parts.site.versions
+    versions.ensure(place.parts.site.stage_data(JOB), job=JOB, workspace="snap-1", token="t")
+    assert JOB in versions.jobs()
     place.workspaces.release_copies(JOB)
     assert rented(place) == {"instances": [], "volumes": [], "snapshots": []}
     [asked] = place.moto.calls("ModifyInstanceAttribute")
     assert asked["BlockDeviceMappings"][0]["Ebs"]["DeleteOnTermination"] is True
-    assert place.released == [JOB]
+    assert JOB not in versions.jobs()
     assert through(place)
 
 
@@ -502,3 +507,39 @@ def test_record_that_another_process_deleted_is_noticed(place: WorkspacePlace) -
     objects.delete([record_key(JOB)])
     place.clock.pass_s(31)
     assert place.workspaces.state(JOB) is None
+
+
+def site_of(place: WorkspacePlace, *types: str) -> StagingSite:
+    return StagingSite(place.parts.site, types=types)
+
+
+def test_places_are_every_type_in_one_zone_and_then_in_the_next(place: WorkspacePlace) -> None:
+    places = site_of(place, *TYPES).places(JOB)
+    assert [each.instance_type for each in places[:4]] == [*TYPES, *TYPES]
+    assert len({each.subnet for each in places[:2]}) == 1
+    assert places[0].data["IamInstanceProfile"] == {"Name": IDENTITY.name}
+    assert places[0].data["MetadataOptions"]["HttpTokens"] == "required"
+    assert places[0].data["InstanceInitiatedShutdownBehavior"] == "terminate"
+
+
+def test_type_that_does_not_exist_is_refused_with_the_key_that_names_it(place: WorkspacePlace) -> None:
+    with pytest.raises(Refused, match=r"c7i\.huge.*\[workspace\] staging_instance_type"):
+        site_of(place, "c7i.huge").places(JOB)
+
+
+def test_type_without_an_image_is_refused_with_what_to_do(place: WorkspacePlace) -> None:
+    with pytest.raises(Refused, match="kiln ami build"):
+        site_of(place, "c7g.xlarge").places(JOB)
+
+
+def test_volume_that_can_not_be_told_to_go_with_its_instance_does_not_keep_it(place: WorkspacePlace) -> None:
+    place.player.report(running(place), StagingState.RUNNING, done=3)
+    with breakable(Way()) as way:
+        way.take(lambda call: Fault.REFUSED if call.operation == "ModifyInstanceAttribute" else None)
+        place.workspaces.release_copies(JOB)
+    settle(place)
+    assert place.player.staging_instances("running") == []
+    assert len(place.volumes()) == 1
+    tick(place)
+    assert len(place.volumes()) == 1  # the old one is gone, the new one is there
+    assert len(place.moto.calls("DeleteVolume")) == 1

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
-from supervisor.cloud.aws.inventory import Inventory
-from supervisor.cloud.aws.launch_site import LaunchSite
+from supervisor.cloud.aws.assembly import AwsPlace
 from supervisor.cloud.aws.session import AwsSession
-from supervisor.cloud.aws.staging_hands import StagingHands
-from supervisor.cloud.aws.staging_places import StagingSite
-from supervisor.cloud.aws.staging_sight import Sight
-from supervisor.cloud.aws.workspace_records import Records
+from supervisor.cloud.aws.workspace_records import Record, Records
 from supervisor.cloud.aws.workspaces import AwsWorkspaces
-from supervisor.config import WorkspaceConfig
+from supervisor.config import AwsConfig, WorkspaceConfig
 from supervisor.domain.workspace import WorkspaceMode
 from tests.fakes import FakeObjectStore
 
@@ -24,6 +20,14 @@ from .staging_player import StagingPlayer
 
 FARM = IDENTITY.farm
 TYPES = ("c7i.xlarge", "c7a.xlarge")
+
+
+class Clock(Protocol):
+    """Time that can be put forward."""
+
+    def __call__(self) -> datetime: ...
+
+    def pass_s(self, seconds: float) -> None: ...
 
 
 class MovingClock:
@@ -46,11 +50,10 @@ class WorkspacePlace:
     moto: Moto
     session: AwsSession
     objects: FakeObjectStore = field(default_factory=FakeObjectStore)
-    clock: MovingClock = field(default_factory=MovingClock)
+    clock: Clock = field(default_factory=MovingClock)
     mode: WorkspaceMode = WorkspaceMode.SNAPSHOT
     agent: str = "agent/1.pyz"  #: that instances are told to fetch
-    released: list[str] = field(default_factory=list)  #: jobs whose template versions were deleted
-    records: Records = field(init=False)
+    parts: AwsPlace = field(init=False)
     workspaces: AwsWorkspaces = field(init=False)
     player: StagingPlayer = field(init=False)
 
@@ -61,26 +64,26 @@ class WorkspacePlace:
 
     def restart(self, *, believed_s: float = 1, snapshot_from_gib: float = 5.0) -> None:
         """Forget whatever workspaces remember in memory, as a new process does."""
-        self.records = Records(self.objects, clock=self.clock)
-        self.workspaces = AwsWorkspaces(
+        self.parts = AwsPlace(
+            session=self.session,
+            identity=IDENTITY,
+            site=Renting(self.session, release=replace(RELEASE, key=self.agent)).site,
             objects=self.objects,
-            records=self.records,
-            sight=Sight(Inventory(self.session, farm=FARM), self.objects, clock=self.clock),
-            hands=StagingHands(self.session, farm=FARM, site=StagingSite(self.site(), types=TYPES), throughput_mib_s=250),
-            config=WorkspaceConfig(mode=self.mode.value, snapshot_from_gib=snapshot_from_gib),
-            believed_s=believed_s,
-            release_template=self.released.append,
+            aws=AwsConfig(describe_s=believed_s),
+            workspace=WorkspaceConfig(mode=self.mode.value, snapshot_from_gib=snapshot_from_gib, staging_instance_type=" ".join(TYPES)),
             clock=self.clock,
         )
+        self.workspaces = self.parts.open_workspaces()
+
+    def record(self, job: str = "job_a") -> Record:
+        """What the farm wrote down of a job's workspace."""
+        record = Records(self.objects, clock=self.clock).find(job)
+        assert record is not None
+        return record
 
     def forget_answer(self, job: str) -> None:
         """Make it so as if the farm had died between asking for the instance and hearing of it."""
-        record = self.records.find(job)
-        assert record is not None
-        self.records.save(replace(record, instance=""))
-
-    def site(self) -> LaunchSite:
-        return Renting(self.session, release=replace(RELEASE, key=self.agent)).site
+        Records(self.objects, clock=self.clock).save(replace(self.record(job), instance=""))
 
     def volumes(self) -> list[dict[str, Any]]:
         """Volumes that were made empty."""

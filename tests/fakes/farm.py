@@ -6,6 +6,7 @@ import threading
 import zlib
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,7 +16,7 @@ from sqlalchemy import insert
 from nodeimage.protocol import project_key
 from supervisor import queries
 from supervisor.commands import jobs as commands
-from supervisor.config import Config
+from supervisor.config import CloudConfig, Config, MoneyConfig
 from supervisor.domain.file import FileStatus, is_blend
 from supervisor.domain.ids import new_id
 from supervisor.domain.job import JobStatus
@@ -80,7 +81,7 @@ class FakeFarm:
     def open(cls, folder: Path, *, slots: int | None = None, config: Config | None = None, account: FakeAccount | None = None) -> FakeFarm:
         """Open the farm of that data folder, made if need be. `account`: one that it rents in."""
         clock = Clock()
-        cloud = FakeCloud(slots=slots, clock=clock)
+        cloud = FakeCloud(slots=slots, clock=clock, is_shared=bool(config and config.pool.mode == "shared"))
         cloud.account = account
         if not (folder / "kiln.db").exists():
             (folder / "kiln.db").write_bytes(_new_database())
@@ -135,6 +136,25 @@ class FakeFarm:
         job = self.a_draft()
         commands.submit_job(self.farm, job, replace(settings or JobSettings(), frames=frames, instances=instances))
         return job
+
+
+def a_renting_farm(folder: Path, *, usd_per_h: str = "3.60", **money: float) -> FakeFarm:
+    """A farm whose instances, all of one type, cost money. Shape: money: as `renting` takes it"""
+    bench = FakeFarm.open(folder, config=renting(**money))
+    set_price(bench.cloud, usd_per_h)
+    return bench
+
+
+def renting(**money: float) -> Config:
+    """The configuration of a farm that rents. Shape: money: keys of `[money]`; without any, there is no cap"""
+    caps = MoneyConfig.model_validate({"max_usd_per_job": 0.0, "max_usd_per_month": 0.0, **money})
+    return Config(cloud=CloudConfig(provider="aws"), money=caps)
+
+
+def set_price(cloud: FakeCloud, usd_per_h: str) -> None:
+    """Let every instance cost that, and be of one type."""
+    cloud.compute.price_usd_per_h = cloud.prices.default = Decimal(usd_per_h)
+    cloud.prices.types = ("fake.large",)
 
 
 @cache

@@ -7,7 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
+from nodeimage.launch import PoolOrder
 from nodeimage.protocol import (
+    POOL_KEY,
     Action,
     Claim,
     Failure,
@@ -29,6 +31,7 @@ from nodeimage.protocol import (
     status_key,
 )
 from supervisor.cloud.ports import RentedInstance
+from supervisor.domain.instance import InstanceStatus
 
 from .farm import FakeFarm
 
@@ -43,6 +46,8 @@ class FakeNode:
     claims: dict[int, Claim] = field(default_factory=dict)  #: held, without an outcome
     written: list[str] = field(default_factory=list)  #: journal entries, by key
     delivered: list[int] = field(default_factory=list)
+    interruption_at_ms: int = 0  #: what its heartbeats say of it
+    at_job: str = ""  #: of a node of the shared pool: the job that it is at
     _beats: Iterator[int] = field(default_factory=lambda: count(1))
     _entries: Iterator[int] = field(default_factory=lambda: count(1))
 
@@ -52,7 +57,7 @@ class FakeNode:
 
     @property
     def job(self) -> str:
-        return self.instance.job
+        return self.instance.job or self.at_job
 
     @property
     def now_ms(self) -> int:
@@ -65,7 +70,7 @@ class FakeNode:
     def claim(self) -> int | None:
         """Claim the next frame as the order has it. Returns: None if there is none for this node"""
         order = self.order()
-        if order is None or order.action is not Action.RENDER:
+        if order is None or order.action is not Action.RENDER or self.interruption_at_ms:
             return None
         for frame in self._candidates(order):
             told = order.requeued.get(frame) or Requeued(attempt=1)
@@ -95,6 +100,7 @@ class FakeNode:
             frame=frame,
             attempt=self.claims[frame].attempt if frame in self.claims else 1,
             problem=problem,
+            interruption_at_ms=self.interruption_at_ms,
             log_tail=("Fra:1 Mem:12M",),
             blender_version="4.5.15",
         )
@@ -146,9 +152,35 @@ class FakeNode:
             self.bench.cloud.objects.delete([claim_key(self.job, frame)])
         return key
 
+    def take_job(self) -> str:
+        """Be at the first job of the pool's order that has a frame for this node, and say so; with none, be idle. Returns: the job"""
+        stored = self.bench.cloud.objects.get(POOL_KEY)
+        jobs = [each.job for each in PoolOrder.from_bytes(stored.body).jobs] if stored else []
+        for self.at_job in [*jobs, ""]:
+            if self.at_job and (frame := self.claim()) is not None:
+                self.beat(frame=frame)
+                return self.at_job
+        self.beat(NodeState.IDLE)
+        return ""
+
+    def leave_job(self) -> None:
+        """Hold nothing of the job any more, and say so. Only for nodes of the shared pool"""
+        self.at_job = ""
+        self.beat(NodeState.IDLE)
+
+    def hear_notice(self, *, in_s: float = 120.0) -> None:
+        """Say that the cloud takes the instance back; from now on no frame is taken."""
+        self.interruption_at_ms = self.bench.clock.ms + int(in_s * 1000)
+        frame = min(self.claims, default=None)
+        self.beat(NodeState.IDLE if frame is None else NodeState.RENDERING, frame=frame)
+
+    def say_goodbye(self) -> None:
+        """Say the last word; the instance stays."""
+        self.beat(NodeState.GONE)
+
     def leave(self) -> None:
         """End in good order."""
-        self.beat(NodeState.GONE)
+        self.say_goodbye()
         self.bench.cloud.compute.end_instance(self.instance.id, note="there was nothing to do")
 
     def _outcome(self, outcome: Outcome, claim: Claim, message: str, failure: Failure | None) -> JournalEntry:
@@ -179,7 +211,8 @@ class FakeNodes:
 
     def alive(self) -> Sequence[FakeNode]:
         """The nodes of the instances that run, by launch."""
-        running = self._bench.cloud.compute.alive()
+        asleep = {InstanceStatus.STOPPING, InstanceStatus.STOPPED}
+        running = [instance for instance in self._bench.cloud.compute.alive() if instance.status not in asleep]
         for instance in running:
             self._nodes.setdefault(instance.id, FakeNode(bench=self._bench, instance=instance))
         return [self._nodes[instance.id] for instance in running]
@@ -190,12 +223,16 @@ class FakeNodes:
         return node
 
     def work(self) -> None:
-        """Let each node deliver what it holds and begin its next frame; those that are told to end do."""
+        """Let each node deliver what it holds and begin its next frame; those that are told to end do. Those of a shared pool look for a
+        job.
+        """
         for node in self.alive():
             order = node.order()
             for frame in list(node.claims):
                 node.deliver(frame)
-            if order and order.action is not Action.RENDER:
+            if not node.instance.job:
+                node.take_job()
+            elif order and order.action is not Action.RENDER:
                 node.leave()
             else:
                 node.begin()

@@ -40,9 +40,9 @@ class _BrokenOff(io.BytesIO):
 
 
 class FakeObjectStore(Trouble):
-    """`ObjectStore` in memory. `capacity_bytes` makes it full; `writes` counts what was written, key by key.
+    """`ObjectStore` in memory. `capacity_bytes` makes it full; `writes`, `reads` and `lists` are what was asked of it, key by key.
 
-    `opened` is what was opened: (key, first byte, the stream); `listed` the prefixes that were listed.
+    `opened` is what was opened: (key, first byte, the stream).
     """
 
     def __init__(self, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
@@ -52,8 +52,9 @@ class FakeObjectStore(Trouble):
         self.capacity_bytes: int | None = None
         self.writes: list[str] = []
         self.opened: list[tuple[str, int, BinaryIO]] = []
-        self.listed: list[str] = []
         self._breaks: dict[str, tuple[int, Exception]] = {}
+        self.reads: list[str] = []
+        self.lists: list[str] = []
 
     def put(self, key: str, body: bytes, *, if_absent: bool = False) -> bool:
         self._meet_trouble("put")
@@ -69,6 +70,7 @@ class FakeObjectStore(Trouble):
 
     def get(self, key: str, *, unless_etag: str | None = None) -> StoredObject | None:
         self._meet_trouble("get")
+        self.reads.append(key)
         there = self._objects.get(key)
         if there is None or there.etag == unless_etag:
             return None
@@ -90,7 +92,7 @@ class FakeObjectStore(Trouble):
 
     def list(self, prefix: str, *, after: str = "") -> Iterator[Listed]:
         self._meet_trouble("list")
-        self.listed.append(prefix)
+        self.lists.append(prefix)
         # Folder by folder, as SeaweedFS does: `a/1` comes before `a-b`.
         for key in sorted(self._objects, key=lambda key: key.split("/")):
             if key.startswith(prefix) and key.split("/") > after.split("/"):

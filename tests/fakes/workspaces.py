@@ -20,11 +20,13 @@ class FakeWorkspaces(Trouble):
         super().__init__()
         self._objects = objects
         self.is_slow = False
+        self.doing = ""  #: what is said of a workspace that is staged or frozen slowly
         self._states: dict[str, WorkspaceState] = {}
         self._files: dict[str, tuple[StagedFile, ...]] = {}
         self._staging: dict[str, tuple[StagedFile, ...]] = {}
         self._freezing: dict[str, str] = {}
         self.released: list[str] = []
+        self.looks = 0  #: how often the state of one was asked for
         self.modes: dict[str, WorkspaceMode | None] = {}
 
     def stage(self, job: str, files: Sequence[StagedFile], *, request_id: str, mode: WorkspaceMode | None = None) -> None:
@@ -41,7 +43,10 @@ class FakeWorkspaces(Trouble):
 
     def state(self, job: str) -> WorkspaceState | None:
         self._meet_trouble("state")
-        return self._states.get(job)
+        self.looks += 1
+        state = self._states.get(job)
+        is_busy = job in self._staging or job in self._freezing
+        return replace(state, doing=self.doing) if state and is_busy else state
 
     def snapshot(self, job: str, *, request_id: str) -> None:
         self._meet_trouble("snapshot")

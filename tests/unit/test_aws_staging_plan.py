@@ -209,6 +209,12 @@ def test_report_that_is_not_about_this_is_not_believed(report: StagingReport) ->
     assert plan(ASKED, seen(INSTANCE, VOLUME, report=report)).step is Step.WAIT
 
 
+def test_instance_that_could_not_read_the_list_of_files_is_believed_too() -> None:
+    assert plan(ASKED, seen(INSTANCE, VOLUME, report=replace(RUNNING, content="", done_bytes=0, total_bytes=0))).doing.endswith(": 0 %")
+    refused = replace(FAILED, content="", message="The store refuses the list of the job's files to the node")
+    assert plan(ASKED, seen(INSTANCE, VOLUME, report=refused)).problem == refused.message
+
+
 def test_what_earlier_attempts_left_behind_is_given_back() -> None:
     before = replace(INSTANCE, id="i-0", request="stage-0")
     left = replace(FREE_VOLUME, id="vol-0", request="stage-0")

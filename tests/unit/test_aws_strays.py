@@ -115,6 +115,7 @@ def test_snapshot_of_an_image_is_a_stray_when_image_and_build_are_gone() -> None
     assert found(stock(IMAGES), OWNERS) == []
     assert found(stock(IMAGES, image_snapshots=frozenset({"snap-i"})), NOBODY) == []
     assert found(stock(IMAGES), NOBODY) == ["snap-i"]
+    assert found(replace(stock(IMAGES), image_snapshots=None), NOBODY) == []
 
 
 def test_fleet_is_a_stray_when_its_job_is_gone() -> None:

@@ -92,11 +92,11 @@ def test_zip_has_every_received_frame_under_the_name_that_blender_gave(bench: Fa
 def test_packing_reads_no_frame_and_writes_nothing_but_what_is_in_the_zip(bench: FakeFarm) -> None:
     job = a_job(bench)
     written = len(bench.cloud.objects.writes)
-    bench.cloud.objects.listed.clear()
+    bench.cloud.objects.lists.clear()
 
     download = packed(bench, job)
 
-    assert bench.cloud.objects.listed == [frames_prefix(job)]
+    assert bench.cloud.objects.lists == [frames_prefix(job)]
     assert bench.cloud.objects.opened == []
     assert len(bench.cloud.objects.writes) == written
     assert commands.open_download(bench.farm, download).bytes > 9000
@@ -414,7 +414,7 @@ def test_zip_is_deleted_after_its_days_and_says_that_it_can_be_packed_anew(bench
 
 def test_zip_is_not_given_before_it_is_ready(bench: FakeFarm) -> None:
     download = commands.begin_download(bench.farm, a_job(bench))
-    with pytest.raises(NotFound, match="packing"):
+    with pytest.raises(NotFound, match="being packed"):
         commands.open_download(bench.farm, download)
     with pytest.raises(NotFound):
         commands.open_download(bench.farm, "download_gone")

@@ -10,8 +10,11 @@ from nodeimage.protocol import Action, NodeState, claims_prefix, frames_prefix, 
 from supervisor import queries
 from supervisor.cloud.ports import NoCapacity, Refused, Throttled, Unreachable
 from supervisor.commands import jobs as commands
+from supervisor.config import CloudConfig, Config, MoneyConfig
 from supervisor.domain.frame import FrameStatus
 from supervisor.domain.job import JobStatus
+from supervisor.domain.settings import JobSettings
+from supervisor.domain.workspace import WorkspaceMode
 from supervisor.lifecycle.intake import check_pending
 from tests.fakes.farm import FakeFarm
 from tests.fakes.node import FakeNodes
@@ -164,7 +167,7 @@ def test_a_launch_without_an_answer_is_asked_for_again_with_the_same_id(bench: F
     bench.cloud.compute.fail_next(Unreachable("no answer"), call="launch")
 
     bench.tick()
-    assert "no answer" in queries.job_detail(bench.farm, job).problems[0].text
+    assert "no answer" in queries.job_summary(bench.farm, job).reason
     bench.tick()
     bench.tick()
 
@@ -360,6 +363,34 @@ def test_slow_staging_is_waited_for(bench: FakeFarm) -> None:
     bench.tick()
 
     assert bench.status(job) is JobStatus.LAUNCHING
+
+
+def test_what_the_cloud_does_with_the_files_is_the_reason_that_people_read(bench: FakeFarm) -> None:
+    job = bench.a_submitted_job()
+    workspaces = bench.cloud.workspaces
+    workspaces.is_slow = True
+    bench.tick()
+    assert queries.job_summary(bench.farm, job).reason == "its files are being made ready"
+    workspaces.doing = "the volume is being filled: 43 %"
+    bench.tick()
+    assert queries.job_summary(bench.farm, job).reason == "the volume is being filled: 43 %"
+
+    workspaces.finish()
+    workspaces.doing = "the snapshot is being made: 80 %"
+    bench.tick()
+
+    assert bench.status(job) is JobStatus.SNAPSHOTTING
+    assert queries.job_summary(bench.farm, job).reason == "the snapshot is being made: 80 %"
+
+
+@pytest.mark.parametrize("mode", [None, *WorkspaceMode])
+def test_files_are_brought_to_instances_as_the_job_wishes(tmp_path: Path, mode: WorkspaceMode | None) -> None:
+    bench = FakeFarm.open(tmp_path, config=Config(cloud=CloudConfig(provider="aws"), money=MoneyConfig(max_usd_per_month=0)))
+    job = bench.a_submitted_job(settings=JobSettings(workspace_mode=mode))
+
+    bench.tick()
+
+    assert bench.cloud.workspaces.modes == {job: mode}
 
 
 def test_a_workspace_that_is_gone_is_staged_again(bench: FakeFarm, nodes: FakeNodes) -> None:

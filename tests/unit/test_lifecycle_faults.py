@@ -14,23 +14,30 @@ from nodeimage.protocol import Failure, NodeState, frames_prefix
 from supervisor import queries
 from supervisor.cloud.ports import NoCapacity, Throttled, Unreachable
 from supervisor.commands import jobs as commands
+from supervisor.config import CloudConfig, Config, LaunchConfig, MoneyConfig, PoolConfig
 from supervisor.domain.frame import FrameStatus
+from supervisor.domain.instance import InstanceStatus, Market
 from supervisor.domain.job import ENDED, JobStatus
+from supervisor.domain.settings import JobSettings
 from supervisor.store import instances
 from tests.fakes.farm import FakeFarm
 from tests.fakes.node import FakeNode, FakeNodes
 
 _SLOTS = 3
+_CONFIG = Config(cloud=CloudConfig(provider="aws"), money=MoneyConfig(max_usd_per_month=0), launch=LaunchConfig(fallback_minutes=1))
+_SHARED = _CONFIG.model_copy(update={"pool": PoolConfig(mode="shared", max_instances=_SLOTS)})
 _Pick = st.integers(0, 11)
 
 
 class LifecycleUnderFaults(RuleBasedStateMachine):
     """One job, its nodes, a person who changes their mind, and a world in which everything can go wrong."""
 
+    config = _CONFIG
+
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp())
-        self.bench = FakeFarm.open(self.folder, slots=_SLOTS)
+        self.bench = FakeFarm.open(self.folder, slots=_SLOTS, config=self.config)
         self.nodes = FakeNodes(self.bench)
         self.ever: dict[str, FakeNode] = {}
         self.job = ""
@@ -42,11 +49,14 @@ class LifecycleUnderFaults(RuleBasedStateMachine):
         self.bench.farm.db.close()
         shutil.rmtree(self.folder)
 
-    @initialize(frames=st.integers(1, 6), count=st.integers(1, 3), slow=st.booleans())
-    def submit(self, frames: int, count: int, slow: bool) -> None:
+    @initialize(
+        frames=st.integers(1, 6), count=st.integers(1, 3), slow=st.booleans(), market=st.sampled_from(Market), can_stop=st.booleans()
+    )
+    def submit(self, frames: int, count: int, slow: bool, market: Market, can_stop: bool) -> None:
         self.frames = frames
-        self.job = self.bench.a_submitted_job(frames=f"1-{frames}", instances=count)
+        self.job = self.bench.a_submitted_job(frames=f"1-{frames}", instances=count, settings=JobSettings(market=market))
         self.bench.cloud.compute.comes_up = not slow
+        self.bench.cloud.compute.can_stop = can_stop
 
     # Time and the supervisor
 
@@ -110,6 +120,24 @@ class LifecycleUnderFaults(RuleBasedStateMachine):
             node.leave()
 
     @rule(pick=_Pick)
+    def a_node_says_goodbye_and_its_instance_stays(self, pick: int) -> None:
+        node = self._node(pick)
+        if node and not node.claims:
+            node.say_goodbye()
+
+    @rule(pick=_Pick, in_s=st.sampled_from([0.0, 120.0]))
+    def a_node_hears_that_it_is_taken_back(self, pick: int, in_s: float) -> None:
+        node = self._node(pick)
+        if node:
+            node.hear_notice(in_s=in_s)
+
+    @rule(pick=_Pick)
+    def the_cloud_takes_an_instance_back(self, pick: int) -> None:
+        node = self._node(pick)
+        if node:
+            self.bench.cloud.compute.take_back(node.instance.id)
+
+    @rule(pick=_Pick)
     def a_node_dies(self, pick: int) -> None:
         node = self._node(pick)
         if node:
@@ -141,13 +169,17 @@ class LifecycleUnderFaults(RuleBasedStateMachine):
         self.bench.tick()
         self.bench.cloud.objects.heal()
 
-    @rule(call=st.sampled_from(["launch", "instances", "terminate", "stop"]))
+    @rule(call=st.sampled_from(["launch", "instances", "terminate", "stop", "start"]))
     def the_cloud_is_slow(self, call: str) -> None:
         self.bench.cloud.compute.fail_next(Throttled("slow down"), call=call)
 
-    @rule()
-    def there_is_no_capacity(self) -> None:
-        self.bench.cloud.compute.fail_next(NoCapacity("none"), call="launch")
+    @rule(call=st.sampled_from(["launch", "start"]))
+    def there_is_no_capacity(self, call: str) -> None:
+        self.bench.cloud.compute.fail_next(NoCapacity("none"), call=call)
+
+    @rule(is_out=st.booleans())
+    def spot_comes_and_goes(self, is_out: bool) -> None:
+        self.bench.cloud.compute.spot_is_out = is_out
 
     @rule()
     def new_instances_are_listed_late(self) -> None:
@@ -197,12 +229,17 @@ class LifecycleUnderFaults(RuleBasedStateMachine):
     @invariant()
     def an_ended_job_rents_nothing(self) -> None:
         if self.job and self.bench.status(self.job) in ENDED:
-            assert self.bench.cloud.compute.alive() == []
+            assert [one for one in self.bench.cloud.compute.alive() if one.job] == []
 
     @invariant()
     def no_more_is_rented_than_there_are_frames_or_slots(self) -> None:
-        if self.job:
-            assert len(self.bench.cloud.compute.alive()) <= min(_SLOTS, self.frames)
+        if not self.job:
+            return
+        alive = self.bench.cloud.compute.alive()
+        doomed = {name for name, node in self.ever.items() if node.interruption_at_ms}
+        up = [one for one in alive if one.status in {InstanceStatus.PENDING, InstanceStatus.RUNNING} and one.node not in doomed]
+        assert len(alive) <= _SLOTS
+        assert len(up) <= self.frames
 
     @invariant()
     def a_completed_job_has_every_frame(self) -> None:
@@ -220,6 +257,10 @@ class LifecycleUnderFaults(RuleBasedStateMachine):
         cloud.compute.heal()
         cloud.compute.show_all_instances()
         cloud.compute.comes_up = cloud.compute.goes_down = True
+        cloud.compute.spot_is_out = False
+        for node in self.nodes.alive():
+            if node.interruption_at_ms:
+                cloud.compute.take_back(node.instance.id)
         cloud.compute.go_down()
         cloud.compute.come_up()
         for _ in range(12):
@@ -233,7 +274,7 @@ class LifecycleUnderFaults(RuleBasedStateMachine):
         self.an_ended_job_rents_nothing()
         self.a_completed_job_has_every_frame()
         with self.bench.farm.db.read() as connection:
-            assert instances.rented_instances(connection) == []
+            assert [one for one in instances.rented_instances(connection) if one.job] == []
 
     def _work_until_rest(self) -> JobStatus:
         for _ in range(200):
@@ -248,11 +289,49 @@ class LifecycleUnderFaults(RuleBasedStateMachine):
         return self.bench.status(self.job)
 
 
-TestLifecycleUnderFaults = LifecycleUnderFaults.TestCase
-TestLifecycleUnderFaults.settings = settings(
+class SharedPoolUnderFaults(LifecycleUnderFaults):
+    """The same on a shared pool of instances: nodes come to the job and leave it as they like."""
+
+    config = _SHARED
+
+    def _node(self, pick: int, *, dead_too: bool = False) -> FakeNode | None:
+        node = super()._node(pick, dead_too=dead_too)
+        if node:
+            node.at_job = self.job
+        return node
+
+    @rule(pick=_Pick)
+    def a_node_goes_to_another_job(self, pick: int) -> None:
+        node = self._node(pick)
+        if node and not node.claims:
+            node.leave_job()
+
+    @rule(capacity=st.sampled_from([0, 1, 2, None]))
+    def the_pool_gets_so_many(self, capacity: int | None) -> None:
+        self.bench.cloud.pool.capacity = capacity
+
+    @rule(call=st.sampled_from(["resize", "release", "let_go", "problem"]))
+    def the_pool_is_slow(self, call: str) -> None:
+        self.bench.cloud.pool.fail_next(Throttled("slow down"), call=call)
+
+    @rule()
+    def the_farm_was_silent_for_too_long(self) -> None:
+        self.bench.cloud.pool.fall_silent()
+
+    def _let_all_be_well(self) -> None:
+        self.bench.cloud.pool.heal()
+        self.bench.cloud.pool.capacity = None
+        super()._let_all_be_well()
+
+
+_SETTINGS = settings(
     max_examples=25,
     stateful_step_count=40,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
+TestLifecycleUnderFaults = LifecycleUnderFaults.TestCase
+TestLifecycleUnderFaults.settings = _SETTINGS
+TestSharedPoolUnderFaults = SharedPoolUnderFaults.TestCase
+TestSharedPoolUnderFaults.settings = _SETTINGS

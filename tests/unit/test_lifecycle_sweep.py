@@ -14,7 +14,7 @@ from supervisor.commands import jobs as commands
 from supervisor.domain.instance import Market
 from supervisor.domain.job import JobStatus
 from supervisor.lifecycle.deleting import delete_leftovers
-from supervisor.lifecycle.sweep import sweep, sweep_report
+from supervisor.lifecycle.sweep import delete_old_heartbeats, sweep, sweep_report
 from supervisor.store import deletions
 from tests.fakes.farm import FakeFarm
 from tests.fakes.node import FakeNodes
@@ -123,7 +123,7 @@ def test_status_objects_of_nodes_that_ended_are_deleted_after_a_while(bench: Fak
     assert len(bench.cloud.objects.keys(NODES_PREFIX)) == 2
     bench.clock.pass_s(3700)
 
-    sweep(bench.farm)
+    delete_old_heartbeats(bench.farm)
 
     assert bench.cloud.objects.keys(NODES_PREFIX) == [status_key(kept)]
 
@@ -167,4 +167,4 @@ def test_what_instances_cost_is_added_up_to_the_second(bench: FakeFarm) -> None:
     bench.clock.pass_s(3600)
 
     assert bench.status(job) is JobStatus.CANCELLED
-    assert queries.job_detail(bench.farm, job).cost_usd == Decimal("0.2040")
+    assert queries.job_detail(bench.farm, job).cost.total_usd == Decimal("0.2040")

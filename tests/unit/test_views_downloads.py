@@ -144,8 +144,8 @@ def test_a_zip_that_can_not_be_begun_says_why_on_a_page(site: WebSite) -> None:
     objects.fail_next(Refused("wrong keys"), call="open")
     answer = site.signed_out().get(link, buffered=True)
     assert answer.status_code == 503
-    assert "object store did not answer" in answer.text
-    assert "object store did not answer" in site.get(f"/jobs/{job}/downloads").text
+    assert "object store could not be read" in answer.text
+    assert "object store could not be read" in site.get(f"/jobs/{job}/downloads").text
 
 
 def test_a_zip_whose_frame_is_gone_says_so_on_a_page_and_on_the_jobs(site: WebSite) -> None:

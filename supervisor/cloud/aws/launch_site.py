@@ -61,7 +61,7 @@ class LaunchSite:
             workspace=workspace,
         )
         self._session = session
-        self._agent = agent
+        self.agent = agent
         self._subnets = Believed(lambda: find_subnets(session, words(aws.subnets)), lasts_s=_BELIEVED_S, clock=clock)
         self._security_group = Believed(self.versions.security_group, lasts_s=_BELIEVED_S, clock=clock)
 
@@ -119,17 +119,17 @@ class LaunchSite:
         """The data of a launch of a job's instances, as RunInstances takes it."""
         kind = kind_of(workspace)
         devices = [workspace_device(workspace, self.site.workspace, bytes=workspace_bytes)] if kind is WorkspaceKind.VOLUME else []
-        told = user_data(self.site, self._agent(), role=Role.RENDER, workspace=kind, job=job, blender=image.series_for(blender))
+        told = user_data(self.site, self.agent(), role=Role.RENDER, workspace=kind, job=job, blender=image.series_for(blender))
         return instance_data(self.site, image, self.security_group(), told, devices=devices)
 
     def stage_data(self, job: str, *, architecture: str = "x86_64") -> dict[str, Any]:
         """The data of a launch of the instance that fills a job's volume: the blank volume, and tags, are its launcher's to add."""
-        told = user_data(self.site, self._agent(), role=Role.STAGE, workspace=WorkspaceKind.BLANK, job=job)
+        told = user_data(self.site, self.agent(), role=Role.STAGE, workspace=WorkspaceKind.BLANK, job=job)
         return instance_data(self.site, self.images.newest(architecture), self.security_group(), told)
 
     def pool_data(self, image: Image, *, idle_s: float) -> dict[str, Any]:
         """The data of launches of the shared pool's instances, which its group makes by itself: their tags are in it."""
-        told = user_data(self.site, self._agent(), role=Role.POOL, workspace=WorkspaceKind.S3, idle_s=idle_s)
+        told = user_data(self.site, self.agent(), role=Role.POOL, workspace=WorkspaceKind.S3, idle_s=idle_s)
         return instance_data(self.site, image, self.security_group(), told, tagged=("instance", "volume"))
 
 

@@ -45,6 +45,7 @@ OPERATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "ec2:AuthorizeSecurityGroupEgress": ("ec2:AuthorizeSecurityGroupEgress",),
         "ec2:RevokeSecurityGroupEgress": ("ec2:RevokeSecurityGroupEgress",),
         "ec2:RevokeSecurityGroupIngress": ("ec2:RevokeSecurityGroupIngress",),
+        "ec2:DeleteFleets": ("ec2:DeleteFleets",),
         "ec2:DeleteLaunchTemplate": ("ec2:DeleteLaunchTemplate",),
         "ec2:DeleteLaunchTemplateVersions": ("ec2:DeleteLaunchTemplateVersions",),
         "ec2:DeleteSecurityGroup": ("ec2:DeleteSecurityGroup",),
@@ -62,6 +63,7 @@ OPERATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "ec2:DescribeSnapshots": ("ec2:DescribeSnapshots",),
         "ec2:DescribeSpotPriceHistory": ("ec2:DescribeSpotPriceHistory",),
         "ec2:DescribeSubnets": ("ec2:DescribeSubnets",),
+        "ec2:DescribeTags": ("ec2:DescribeTags",),
         "ec2:DescribeVolumes": ("ec2:DescribeVolumes",),
         "ec2:ModifyInstanceAttribute": ("ec2:ModifyInstanceAttribute",),
         "ec2:ModifyLaunchTemplate": ("ec2:ModifyLaunchTemplate",),
@@ -281,6 +283,7 @@ def _own_things(place: Place) -> tuple[Statement, ...]:
             actions=(
                 "ec2:CreateLaunchTemplateVersion",
                 "ec2:CreateSnapshot",
+                "ec2:DeleteFleets",
                 "ec2:DeleteLaunchTemplateVersions",
                 "ec2:DeleteSnapshot",
                 "ec2:DeleteVolume",

@@ -207,8 +207,8 @@ def current_volume(record: Record, seen: Seen) -> FarmVolume | None:
 
 
 def report_of(record: Record, seen: Seen) -> StagingReport | None:
-    """The report, if it is about these files and by the present instance."""
-    if seen.report is None or seen.report.content != record.content:
+    """The report, if it is by the present instance, and about these files; one that has not read the list yet names none."""
+    if seen.report is None or seen.report.content not in {"", record.content}:
         return None
     instance = current_instance(record, seen)
     return seen.report if seen.report.instance == (instance.id if instance else record.instance) else None
