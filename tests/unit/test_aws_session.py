@@ -23,8 +23,8 @@ def nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
 
 
-def session(folder: Path, **how: str) -> AwsSession:
-    return AwsSession(region="eu-central-1", keys_file=folder / "keys.json", **how)
+def session(folder: Path, *, profile: str = "", s3_endpoint: str = "", s3_region: str = "") -> AwsSession:
+    return AwsSession(region="eu-central-1", profile=profile, keys_file=folder / "keys.json", s3_endpoint=s3_endpoint, s3_region=s3_region)
 
 
 def access_key(session: AwsSession) -> str:

@@ -234,18 +234,29 @@ def _renting(place: Place) -> tuple[Statement, ...]:
             resources=place.ec2("launch-template", "security-group", "snapshot"),
             conditions=own(place),
         ),
+        # What a fleet starts is launched by RunInstances in the caller's name, and the statements about that hold for it. Which conditions
+        # EC2 looks at for CreateFleet's own part in it is not documented.
+        Statement(sid="FleetsInto", part=Part.RUN, actions=("ec2:CreateFleet",), resources=place.ec2("instance", "volume")),
         Statement(
-            sid="LaunchTagged",
+            sid="FleetsTagged",
             part=Part.RUN,
-            actions=launch,
-            resources=place.ec2("fleet", "volume"),
+            actions=("ec2:CreateFleet",),
+            resources=place.ec2("fleet"),
+            conditions=requested(place),
+            kin=_MADE,
+        ),
+        Statement(
+            sid="VolumesTagged",
+            part=Part.RUN,
+            actions=("ec2:RunInstances",),
+            resources=place.ec2("volume"),
             conditions=requested(place),
             kin=_MADE,
         ),
         Statement(
             sid="LaunchInstances",
             part=Part.RUN,
-            actions=launch,
+            actions=("ec2:RunInstances",),
             resources=place.ec2("instance"),
             conditions={"StringEquals": {**requested(place)["StringEquals"], "ec2:MetadataHttpTokens": "required"}},
         ),
