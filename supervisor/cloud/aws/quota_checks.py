@@ -11,8 +11,6 @@ from supervisor.domain.instance import Market
 from .instance_types import InstanceType
 from .quotas import Quota, more_of
 
-#: Why it is so, for somebody who has just opened an account.
-_NEW_ACCOUNTS = "new accounts begin with few or none"
 _MARKET_WORDS = {Market.ON_DEMAND: "on demand", Market.SPOT: "as spot"}
 
 
@@ -47,8 +45,8 @@ def farm_checks(allowances: Sequence[Allowance], *, region: str, max_instances: 
         quota, smallest = each.quota, each.smallest
         name = f"quota “{quota.name}”"
         if not each.most:
-            remedy = f"{_NEW_ACCOUNTS}; {more_of(quota, region)}"
-            yield Check(name=name, is_ok=False, is_warning=works, text=_why_none(each), remedy=remedy)
+            text = f"it is {_too_few(each)}: no {quota.family} instance can start {_MARKET_WORDS[quota.market]}"
+            yield Check(name=name, is_ok=False, is_warning=works, text=text, remedy=more_of(quota, region))
         elif each.most < max_instances:
             text = (
                 f"{each.vcpus} vCPUs, {each.used} in use: {_instances(each.most)} of {smallest.name} ({smallest.vcpus} vCPUs) at once; "
@@ -69,10 +67,10 @@ def job_checks(allowances: Sequence[Allowance], *, region: str, instances: int) 
     market = first.quota.market
     if not any(each.most for each in allowances):
         other = Market.ON_DEMAND if market is Market.SPOT else Market.SPOT
-        remedy = (
-            f"{more_of(first.quota, region)}; {_NEW_ACCOUNTS}. Or choose smaller or other instance types, or try {_MARKET_WORDS[other]}"
-        )
-        yield Check(name="quota", is_ok=False, text=" and ".join(_none(each) for each in allowances), remedy=remedy)
+        why = " and ".join(f"the account's quota “{each.quota.name}” is {_too_few(each)}" for each in allowances)
+        text = f"none of the job's instance types can start {_MARKET_WORDS[market]}: {why}"
+        remedy = f"choose smaller or other types, or try {_MARKET_WORDS[other]}; or {more_of(first.quota, region)}"
+        yield Check(name="quota", is_ok=False, text=text, remedy=remedy)
         return
     free = sum(each.free for each in allowances)
     if free < instances:
@@ -83,17 +81,11 @@ def job_checks(allowances: Sequence[Allowance], *, region: str, instances: int) 
         yield Check(name="quota", is_ok=False, is_warning=True, text=text, remedy=remedy)
 
 
-def _none(each: Allowance) -> str:
-    """The same for somebody who does not see the quota's name beside it."""
-    return f"the account's quota “{each.quota.name}” is too small: {_why_none(each)}"
-
-
-def _why_none(each: Allowance) -> str:
-    quota, smallest = each.quota, each.smallest
+def _too_few(each: Allowance) -> str:
     if not each.vcpus:
-        return f"it is 0, so no {quota.family} instance can start {_MARKET_WORDS[quota.market]}"
+        return "0 vCPUs, as new accounts begin"
     vcpus = "one vCPU" if each.vcpus == 1 else f"{each.vcpus} vCPUs"
-    return f"it is {vcpus}, and one {smallest.name} has {smallest.vcpus}, so none can start {_MARKET_WORDS[quota.market]}"
+    return f"{vcpus}, and one {each.smallest.name} has {each.smallest.vcpus}"
 
 
 def _instances(count: int) -> str:
