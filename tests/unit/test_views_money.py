@@ -254,7 +254,7 @@ def test_statistics_show_each_kind_of_instance_and_where_the_month_went(site: We
 
     page = words(site.get("/statistics").text)
 
-    assert "fake.large On demand 10 of 1 job 36 s 75 20.8 40 s 75 % 2 $0.48" in page
+    assert "fake.large on demand 10 of 1 job 36 s 75 20.8 40 s 75 % 2 $0.48" in page
     assert "This month $4.50 of $100.00" in page
     assert "Shot 040 deleted $4.50" in page
 
@@ -265,6 +265,7 @@ def test_a_farm_that_rented_nothing_yet_has_statistics_all_the_same(site: WebSit
 
 def test_a_farm_that_renders_itself_speaks_of_no_money(own_machine: WebSite) -> None:
     site = own_machine
+    site.fake.cloud.prices.types = ()
     job = site.a_job(JobStatus.RENDERING, received=1)
     draft = site.a_draft()
     a_pace(site, draft)
