@@ -118,7 +118,8 @@ def notify(message: str) -> None:
 def agent_command(folder: Path, *, check_only: bool) -> tuple[list[str], dict[str, str]]:
     """The agent's command line and environment."""
     words = ["-c", f"import {MODULE}"] if check_only else ["-m", MODULE]
-    return [sys.executable, *words], {**os.environ, "PYTHONPATH": str(folder), "PYTHONUNBUFFERED": "1"}
+    # -P: the folder we were started in is no place for modules
+    return [sys.executable, "-P", *words], {**os.environ, "PYTHONPATH": str(folder), "PYTHONUNBUFFERED": "1"}
 
 
 def main() -> NoReturn:
