@@ -11,10 +11,10 @@ from pathlib import Path
 
 from ami.check import proofs
 from ami.check.agent import check_archive
-from ami.check.base import layer, made_base
 from ami.check.blenders import packed_blender, serving
 from ami.check.bucket import Bucket
 from ami.check.commands import Failed, run
+from ami.check.debian import layer, made_base
 from ami.check.network import AWS, enter, make_networks, object_store
 from ami.recipe import PROVISIONERS
 

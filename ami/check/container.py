@@ -47,7 +47,9 @@ class Machine:
 
     def call(self, *command: str, status: int | None = 0, limit_s: float = 900.0) -> str:
         """Run one command in it, without starting it. Returns: what it printed. Errors: Failed"""
-        return run(*self._nspawn(), "--as-pid2", "--pipe", "--", *command, status=status, limit_s=limit_s)
+        printed = run(*self._nspawn(), "--as-pid2", "--pipe", "--", *command, status=status, limit_s=limit_s)
+        # systemd-nspawn's own word on a folder that it can't clear away in a namespace
+        return "".join(line for line in printed.splitlines(keepends=True) if "/run/systemd/nspawn/propagate" not in line)
 
     def start(self, *masked: str, limit_s: float) -> str:
         """Start it and wait until it has switched itself off. Returns: its console. Errors: Failed - it did not within `limit_s`

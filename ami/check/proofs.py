@@ -23,6 +23,11 @@ from nodeimage.protocol import Heartbeat, NodeState, status_key
 
 AGENT_KEY = "agent/check.pyz"
 INSTANCE = "i-0123456789abcdef0"
+LSBLK = """#!/bin/sh
+sed "s,WHERE,$(findmnt --noheadings --output TARGET --source {device})," <<'END'
+{listing}
+END
+"""
 HOST_CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 #: Of this machine's settings, those that say how to reach Debian and the Python Package Index.
 PASSED_ON = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST", "http_proxy", "https_proxy", "no_proxy")
@@ -206,10 +211,9 @@ def loop_volume(file: Path) -> Iterator[str]:
 def show_as_volume(root: Path, device: str, *, serial: str) -> None:
     """Let the machine's lsblk show a device as what EC2 attaches: what is on it is still asked of the device itself."""
     disk = {"name": Path(device).name, "path": device, "type": "disk", "serial": serial, "model": "Amazon Elastic Block Store"}
-    listing = root / "srv/lsblk.json"
-    listing.write_text(json.dumps({"blockdevices": [{**disk, "mountpoints": [None]}]}))
+    listing = json.dumps({"blockdevices": [{**disk, "mountpoints": ["WHERE"]}]})
     stand_in = root / "usr/local/bin/lsblk"
-    stand_in.write_text("#!/bin/sh\nexec cat /srv/lsblk.json\n")
+    stand_in.write_text(LSBLK.format(device=device, listing=listing))
     stand_in.chmod(0o755)
 
 

@@ -42,8 +42,9 @@ class Driven:
     def __init__(self, workspace: Path, home: Path, *, device: str = "") -> None:
         command, kind = blender_command()
         self.home = home
-        folders = {"workspace": str(workspace), "home": str(home)}
-        config = NodeConfig(node="n", job="j", bucket="b", blender=command, blender_kind=kind, device=device, **folders)
+        config = NodeConfig(
+            node="n", job="j", bucket="b", workspace=str(workspace), home=str(home), blender=command, blender_kind=kind, device=device
+        )
         self.blender = Blender(config, number=1, environment=os.environ)
         self._asked = 0
 

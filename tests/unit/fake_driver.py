@@ -89,7 +89,13 @@ def render(command: dict[str, Any], plan: dict[str, Any], settings: dict[str, An
         return
     outputs = Path(command["folder"]) / "outputs"
     (outputs / "extra").mkdir(parents=True)
-    told = {"frame": frame, "asked": count, "persistent_data": settings["persistent_data"], "in_order": command["in_order"], "device": settings["device"]}
+    told = {
+        "frame": frame,
+        "asked": count,
+        "persistent_data": settings["persistent_data"],
+        "in_order": command["in_order"],
+        "device": settings["device"],
+    }
     (outputs / f"shot_{frame:04d}.png").write_text(json.dumps(told))
     (outputs / "extra" / "depth.exr").write_bytes(b"depth")
     (outputs.parent / "preview.webp").write_bytes(b"small")
