@@ -92,6 +92,7 @@ def _check_in_aws_network(bench: proofs.Bench) -> None:
         _prove(lambda: proofs.validation_passes(bench), proofs.validation_passes)
         _prove(lambda: proofs.image_is_as_described(bench), proofs.image_is_as_described)
         _prove(lambda: proofs.gpu_variant_refuses_this_machine(bench), proofs.gpu_variant_refuses_this_machine)
+        _prove(lambda: proofs.addons_of_the_image_are_enabled(bench), proofs.addons_of_the_image_are_enabled)
         _prove(lambda: proofs.firewall_keeps_blender_in(bench), proofs.firewall_keeps_blender_in)
         _prove(lambda: proofs.workspace_volume_is_made_and_found_again(bench, device), proofs.workspace_volume_is_made_and_found_again)
         _prove(

@@ -23,6 +23,16 @@ from nodeimage.protocol import Heartbeat, NodeState, status_key
 
 AGENT_KEY = "agent/check.pyz"
 INSTANCE = "i-0123456789abcdef0"
+EXTENSION = """schema_version = "1.0.0"
+id = "check_extension"
+version = "1.0.0"
+name = "Check"
+tagline = "Check"
+maintainer = "Kiln"
+type = "add-on"
+blender_version_min = "4.2.0"
+license = ["SPDX:GPL-3.0-or-later"]
+"""
 LSBLK = """#!/bin/sh
 sed "s,WHERE,$(findmnt --noheadings --output TARGET --source {device})," <<'END'
 {listing}
@@ -168,6 +178,35 @@ def _is_masked(root: Path, unit: str) -> bool:
 
 def _units(root: Path) -> list[str]:
     return sorted(path.name for path in (root / "usr/lib/systemd/system").glob("kiln-*"))
+
+
+def addons_of_the_image_are_enabled(bench: Bench) -> str:
+    """An add-on and an extension in the image's folder are enabled by every Blender; one that does not load is named."""
+    addons = bench.root / "usr/share/kiln/blender/addons"
+    register = "def register(): pass\ndef unregister(): pass\n"
+    info = 'bl_info = {"name": "Check", "blender": (4, 2, 0), "category": "Render"}\n'
+    for name, source in (
+        ("check_addon", info + register),
+        ("check_extension", register),
+        ("check_broken", info + "import nothing_of_the_kind\n"),
+    ):
+        (addons / name).mkdir()
+        (addons / name / "__init__.py").write_text(source)
+    (addons / "check_extension/blender_manifest.toml").write_text(EXTENSION)
+    script = bench.shared / "addons.py"
+    script.write_text(
+        "import bpy, addon_utils\nprint([addon_utils.check(name)[1] for name in ('check_addon', 'check_extension', 'check_broken')])\n"
+    )
+    try:
+        for packed in bench.blenders:
+            words = ("/usr/lib/kiln/as-blender", f"/opt/blender/{packed.version}/blender", "-b", "--factory-startup", "--python")
+            printed = bench.machine.call("env", "HOME=/tmp", *words, f"{SHARED}/{script.name}")
+            expect("[True, True, False]" in printed, f"Blender {packed.version} has enabled:\n{printed}")
+            expect("the image's add-on check_broken does not load" in printed, f"the broken one is not named:\n{printed}")
+    finally:
+        for name in ("check_addon", "check_extension", "check_broken"):
+            shutil.rmtree(addons / name)
+    return f"in {' and '.join(packed.version for packed in bench.blenders)}"
 
 
 def firewall_keeps_blender_in(bench: Bench) -> str:

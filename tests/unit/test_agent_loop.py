@@ -255,7 +255,7 @@ def test_requeued_frame_bears_its_attempt_and_renders_in_a_fresh_process_without
         again = rig.wait_for(Outcome.FINISHED, 4)
         assert (again.frame, again.attempt, again.persistent_data) == (1, 2, False)
         rig.store.wait_until(lambda: rig.store.has(log_key(JOB, 1, 2)), "the second attempt's log")
-        assert rendered(rig, 1) == {"frame": 1, "asked": 1, "persistent_data": False, "in_order": False}
+        assert rendered(rig, 1) == {"frame": 1, "asked": 1, "persistent_data": False, "in_order": False, "device": ""}
         rig.change_order(tasks=(Task(node="node_a", frames=runs_of([5])),))
         rig.wait_for(Outcome.FINISHED, 5)
     assert rendered(rig, 5)["persistent_data"] is True
