@@ -82,7 +82,7 @@ container-check: ## Build the container, run it, and render a frame in it
 	@scripts/container-check
 
 .PHONY: image-check
-image-check: setup-dev ## Prove the AMI's provisioners in a Debian made for it (as root; 10 minutes, then 5)
+image-check: setup-dev ## Prove the AMI's provisioners in a Debian made for it (as root; 10 minutes, then 6)
 	@scripts/system-packages image-check
 	@$(BIN)/python -m ami.check
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ami.check import proofs
+from ami.check import lives, proofs
 from ami.check.agent import check_archive
 from ami.check.blenders import packed_blenders, serving
 from ami.check.bucket import Bucket
@@ -88,7 +88,7 @@ def _check_in_aws_network(bench: proofs.Bench) -> None:
     with object_store(store, bench.shared / "store.log"), proofs.loop_volume(CACHE / "volume") as device:
         bucket = Bucket()
         bucket.put(proofs.AGENT_KEY, bench.agent)
-        bucket.put("projects/j/cycles.blend", _scene())
+        bucket.put(lives.SCENE_KEY, _scene())
         _prove(lambda: proofs.validation_passes(bench), proofs.validation_passes)
         _prove(lambda: proofs.image_is_as_described(bench), proofs.image_is_as_described)
         _prove(lambda: proofs.gpu_variant_refuses_this_machine(bench), proofs.gpu_variant_refuses_this_machine)
@@ -96,11 +96,15 @@ def _check_in_aws_network(bench: proofs.Bench) -> None:
         _prove(lambda: proofs.firewall_keeps_blender_in(bench), proofs.firewall_keeps_blender_in)
         _prove(lambda: proofs.workspace_volume_is_made_and_found_again(bench, device), proofs.workspace_volume_is_made_and_found_again)
         _prove(
-            lambda: proofs.instance_starts_renders_and_switches_itself_off(bench, device, bucket),
-            proofs.instance_starts_renders_and_switches_itself_off,
+            lambda: lives.instance_starts_renders_and_switches_itself_off(bench, device, bucket),
+            lives.instance_starts_renders_and_switches_itself_off,
         )
-        _prove(lambda: proofs.instance_that_hangs_gives_up(bench, bucket), proofs.instance_that_hangs_gives_up)
-        _prove(lambda: proofs.instance_without_an_agent_gives_up(bench, bucket), proofs.instance_without_an_agent_gives_up)
+        _prove(
+            lambda: lives.volume_is_staged_and_a_job_is_rendered_from_it(bench, device, bucket),
+            lives.volume_is_staged_and_a_job_is_rendered_from_it,
+        )
+        _prove(lambda: lives.instance_that_hangs_gives_up(bench, bucket), lives.instance_that_hangs_gives_up)
+        _prove(lambda: lives.instance_without_an_agent_gives_up(bench, bucket), lives.instance_without_an_agent_gives_up)
 
 
 def _scene() -> bytes:

@@ -6,7 +6,7 @@ import io
 import zipfile
 from pathlib import Path
 
-from nodeimage.archive import agent_archive
+from nodeimage.release import agent_archive
 
 PROGRAM = Path(__file__).resolve().parent / "on_instance" / "__main__.py"
 MODULE = "nodeimage/instance/"

@@ -63,6 +63,10 @@ class Packed:
     version: str
     sha256: str
 
+    @property
+    def series(self) -> str:
+        return series_of(self.version)
+
 
 def packed_blenders(environment: Path, cache: Path) -> tuple[Packed, ...]:
     """Have two Blenders on the mirror in `cache`: an older one, from the Python Package Index, and the one of a Python environment.

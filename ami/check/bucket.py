@@ -26,6 +26,14 @@ class Bucket:
     def put(self, key: str, content: bytes) -> None:
         self._client.put_object(Bucket=BUCKET, Key=key, Body=content)
 
+    def body(self, key: str) -> bytes:
+        content: bytes = self._client.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+        return content
+
+    def keys(self, prefix: str) -> list[str]:
+        """List what there is, in order."""
+        return [entry["Key"] for entry in self._client.list_objects_v2(Bucket=BUCKET, Prefix=prefix).get("Contents", ())]
+
     def read(self, key: str) -> Any:
         """Read JSON. Returns: None if there is no such object"""
         try:

@@ -25,6 +25,7 @@ def values_for(instance: str, user_data: str | None) -> dict[str, str]:
     """What the service knows, by path. Shape: without user data there is no path for it"""
     values = {
         "/latest/meta-data/instance-id": instance,
+        "/latest/meta-data/instance-life-cycle": "on-demand",
         "/latest/meta-data/placement/region": "us-east-1",
         "/latest/meta-data/iam/security-credentials/": ROLE,
         f"/latest/meta-data/iam/security-credentials/{ROLE}": json.dumps(KEYS),

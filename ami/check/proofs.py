@@ -9,17 +9,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ami.bundle import AgentPlace, build_env, bundle
 from ami.check.blenders import Packed
-from ami.check.bucket import BUCKET, REGION, Bucket
+from ami.check.bucket import BUCKET, REGION
 from ami.check.commands import expect, run
 from ami.check.container import SHARED, Machine
 from ami.check.network import METADATA, METADATA_6, NODE, STORE, STORE_IP, STORE_PORT, metadata_service
 from ami.recipe import Arch, Variant, read_recipe, recipe_hash
-from nodeimage.launch import LaunchData, Role, WorkspaceKind, node_of_instance
-from nodeimage.protocol import Heartbeat, NodeState, status_key
 
 AGENT_KEY = "agent/check.pyz"
 INSTANCE = "i-0123456789abcdef0"
@@ -281,80 +278,3 @@ blkid --probe --output value --match-tag LABEL {device}
     expect("lost+found" not in printed, f"the file system's own folder is among the job's files:\n{printed}")
     run("wipefs", "--all", "--quiet", device)
     return device
-
-
-def instance_starts_renders_and_switches_itself_off(bench: Bench, device: str, bucket: Bucket) -> str:
-    """The image starts as an instance does: launch, volume, firewall, agent, a frame by Blender's user, and its own end."""
-    machine = Machine(root=bench.root, shared=bench.shared, network=NODE, binds=(f"{device}:{device}",))
-    with metadata_service(instance=INSTANCE, user_data=launch_text(bench, check="render", workspace=WorkspaceKind.BLANK)):
-        console = machine.start(limit_s=300)
-    report = bucket.read("received/check/report.json")
-    expect(report is not None, f"the agent has not reported; the console ends:\n{console[-3000:]}")
-    expect(report["ended"] == "rendered" and report["user"] == 880, f"the agent reports {report}")
-    expect(report["instance"] == INSTANCE, f"the instance is {report['instance']}")
-    expect(any(line.startswith(f"{device} /var/lib/kiln/workspace ext4") for line in report["mounts"]), f"mounted are {report['mounts']}")
-    expect(not report["failed"], f"units failed: {report['failed']}")
-    expect(any("kiln-deadline.timer" in line for line in report["timers"]), f"timers are {report['timers']}")
-    expect(
-        not [line for line in report["listening"] if " 127.0.0" not in line and "[::1]" not in line], f"listening: {report['listening']}"
-    )
-    return f"Blender {report['opened']['version']} on {report['opened']['device']}, {report['frame']['render_s']} s; then off"
-
-
-def instance_that_hangs_gives_up(bench: Bench, bucket: Bucket) -> str:
-    """An agent that comes up and hangs is killed and started again; after the last time the farm is told, and the machine is off."""
-    quick = bench.root / "etc/systemd/system/kiln-node.service.d"
-    quick.mkdir(parents=True, exist_ok=True)
-    (quick / "quick.conf").write_text("[Service]\nWatchdogSec=2\nRestartSec=200ms\n")
-    with metadata_service(instance=INSTANCE, user_data=launch_text(bench, check="hang", workspace=WorkspaceKind.S3)):
-        bench.instance.start(limit_s=180)
-    shutil.rmtree(quick)
-    told = told_heartbeat(bucket)
-    expect("watchdog" in told.problem.lower(), f"the farm is told: {told.problem}")
-    return told.problem[:160]
-
-
-def instance_without_an_agent_gives_up(bench: Bench, bucket: Bucket) -> str:
-    """An agent that is not the one the launch names is not run: the farm is told why, and the machine is off."""
-    bucket.put(AGENT_KEY, b"something else")
-    shutil.rmtree(bench.root / "var/lib/kiln/agent")
-    (bench.root / "var/lib/kiln/agent").mkdir()
-    quick = bench.root / "etc/systemd/system/kiln-node.service.d"
-    quick.mkdir(parents=True, exist_ok=True)
-    (quick / "quick.conf").write_text("[Service]\nRestartSec=200ms\n")
-    try:
-        with metadata_service(instance=INSTANCE, user_data=launch_text(bench, check="render", workspace=WorkspaceKind.S3)):
-            bench.instance.start(limit_s=180)
-    finally:
-        bucket.put(AGENT_KEY, bench.agent)
-        shutil.rmtree(quick)
-    told = told_heartbeat(bucket)
-    expect("not the one that the launch names" in told.problem, f"the farm is told: {told.problem}")
-    return told.problem[:160]
-
-
-def told_heartbeat(bucket: Bucket) -> Heartbeat:
-    """The last heartbeat, read as the farm reads it."""
-    raw: Any = bucket.read(status_key(node_of_instance(INSTANCE)))
-    expect(raw is not None, "the farm was not told that the instance gave up")
-    told = Heartbeat.from_bytes(json.dumps(raw).encode())
-    expect(told.state is NodeState.GONE and told.job == "j", f"the heartbeat is {told}")
-    return told
-
-
-def launch_text(bench: Bench, *, check: str, workspace: WorkspaceKind) -> str:
-    """The user data of a launch, with a word for the proof's agent."""
-    data = LaunchData(
-        role=Role.RENDER,
-        farm="farm_check",
-        region=REGION,
-        projects_bucket=BUCKET,
-        received_bucket=BUCKET,
-        agent=AGENT_KEY,
-        agent_sha256=hashlib.sha256(bench.agent).hexdigest(),
-        job="j",
-        endpoint=STORE,
-        workspace=workspace,
-        blender=bench.blenders[0].version.rpartition(".")[0],
-    )
-    return json.dumps({**json.loads(data.to_bytes()), "check": check})

@@ -112,12 +112,12 @@ def test_agent_that_is_not_in_the_bucket_is_said_at_once(client: Any, store: str
     assert f"s3://{BUCKET}/{KEY} can't be fetched" in ran.stderr
 
 
-def test_check_imports_the_agent_and_does_not_run_it(client: Any, store: str, metadata: MetadataServer, tmp_path: Path) -> None:
-    archive = an_archive()
+def test_check_is_the_agents_own_to_do(client: Any, store: str, metadata: MetadataServer, tmp_path: Path) -> None:
+    archive = an_archive("import sys; print(sys.argv[1:])")
     write_launch(tmp_path, store, archive)
     client.put_object(Bucket=BUCKET, Key=KEY, Body=archive)
     ran = run_bootstrap(tmp_path, metadata, "--check")
-    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "['--check']\n", "")
 
 
 def test_unpacking_cut_short_is_begun_again(tmp_path: Path) -> None:
