@@ -33,6 +33,8 @@ NO_CAPACITY_CODES = frozenset(
 THROTTLED_CODES = frozenset(
     {
         "EC2ThrottledException",
+        "ResourceContention",
+        "ScalingActivityInProgress",
         "RequestLimitExceeded",
         "SnapshotCreationPerVolumeRateExceeded",
         "SlowDown",
