@@ -13,7 +13,8 @@ from fnmatch import fnmatchcase
 from typing import Any  # Any: botocore's parameters and events have no types
 
 from supervisor.cloud.aws.identity import FARM_TAG, Identity
-from supervisor.cloud.aws.policy import EXTRAS, OPERATIONS, Place, Statement, statements
+from supervisor.cloud.aws.operations import EXTRAS, OPERATIONS
+from supervisor.cloud.aws.policy import Place, Statement, statements
 
 from .farm import IDENTITY
 from .moto_server import Moto
@@ -126,7 +127,7 @@ def faults(request: Request, granted: Iterable[Statement], identity: Identity) -
     granted = tuple(granted)
     found = [f"{request.operation}: no statement has {action}" for action in _actions(request) if not _named(action, granted)]
     name = request.operation.partition(":")[2]
-    if request.operation.startswith("ec2:"):
+    if request.operation.startswith("ec2:") and not _is_of_nothing(request):
         for kind in _MAKES.get(name, ()):
             if not _is_tagged(request, kind, identity):
                 found.append(f"{request.operation}: the {kind} is made without {FARM_TAG}")
@@ -134,6 +135,12 @@ def faults(request: Request, granted: Iterable[Statement], identity: Identity) -
             if tags.get(FARM_TAG) != identity.farm:
                 found.append(f"{request.operation}: the {kind} {one} is not the farm's: {dict(tags)}")
     return found + list(_s3_faults(request, granted))
+
+
+def _is_of_nothing(request: Request) -> bool:
+    """Say whether it launches by a template version that is not there: EC2 says so before it looks at rights."""
+    names_template = "LaunchTemplate" in request.params or "LaunchTemplateConfigs" in request.params
+    return names_template and not request.template
 
 
 def _actions(request: Request) -> tuple[str, ...]:

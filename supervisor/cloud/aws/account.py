@@ -39,7 +39,7 @@ class AwsAccount:
 
     def policy(self, *, part: str = "") -> Mapping[str, object]:
         place = Place(identity=self._setup.identity, region=self._session.region)
-        return farm_policy(place, parts=[Part(part)] if part else tuple(Part))
+        return farm_policy(place, parts=[Part(part)] if part else self._setup.parts)
 
     def plan(self, *, origin: str = "") -> Sequence[SetupStep]:
         return self._setup.plan(origin=origin)
