@@ -7,7 +7,7 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 BIN := .venv/bin
 PIP_FLAGS := --quiet --disable-pip-version-check --no-input
-SOURCES := app supervisor nodeimage bench tests samples
+SOURCES := app ami supervisor nodeimage bench tests samples
 IMAGE := kiln
 
 # With a Blender of your own (KILN_BLENDER__COMMAND) the bpy wheel is not needed.
@@ -69,6 +69,7 @@ lock: ## Pin the dependencies in pyproject.toml anew, with hashes
 	.lock/bin/uv pip compile --quiet --upgrade --python-version 3.11 --generate-hashes --custom-compile-command "make lock" pyproject.toml --group build --group dev -c requirements.txt -o requirements-dev.txt
 	.lock/bin/uv pip compile --quiet --upgrade --python-version 3.11 --generate-hashes --custom-compile-command "make lock" --group bpy -o requirements-bpy.txt
 	.lock/bin/uv pip compile --quiet --upgrade --python-version 3.11 --generate-hashes --custom-compile-command "make lock" --group bench -o requirements-bench.txt
+	.lock/bin/uv pip compile --quiet --upgrade --python-version 3.11 --generate-hashes --custom-compile-command "make lock" --group node -c requirements.txt -o ami/requirements.txt
 
 .PHONY: image
 image: ## Build the container

@@ -15,7 +15,9 @@ from app.current import serve as make_farm_known  # `app.serve` is a module
 from app.errors import init_errors
 from app.filters import init_filters
 from app.security import init_security
+from app.setup_run import init_setup_run
 from app.views.all import BLUEPRINTS
+from app.views.farm import init_farm_head
 from supervisor.farm import Farm
 
 __all__ = ["create_app"]
@@ -36,6 +38,8 @@ def create_app(farm: Farm, *, secret_key: str, link_key: str) -> Flask:
     init_auth(app, farm.config.server)
     init_filters(app)
     init_assets(app)
+    init_setup_run(app)
+    init_farm_head(app)
     for blueprint in (*BLUEPRINTS, api):
         app.register_blueprint(blueprint)
     return app

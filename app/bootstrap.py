@@ -16,6 +16,8 @@ from time import monotonic, sleep
 
 import structlog
 
+from ami.builder import ImageBuilder
+from app.bootstrap_aws import aws_farm, aws_store
 from supervisor.cloud.local.blender import find_blenders
 from supervisor.cloud.local.compute import LocalCompute, NodeStore, stop_nodes
 from supervisor.cloud.local.premises import LocalPremises
@@ -27,10 +29,11 @@ from supervisor.cloud.ports import Cloud, ObjectStore, Unreachable
 from supervisor.cloud.s3 import S3ObjectStore
 from supervisor.cloud.s3_client import ambient_keys, connect_s3, prepare_bucket
 from supervisor.cloud.s3_uploads import S3Uploads
-from supervisor.config import BadConfig, Config
+from supervisor.config import Config
 from supervisor.farm import Farm
 from supervisor.store.database import Database
 from supervisor.store.migrate import migrate
+from supervisor.timers import Timer
 
 log = structlog.get_logger(__name__)
 
@@ -59,17 +62,8 @@ class Secrets:
     link_key: str = field(repr=False)  #: signs download links
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Upkeep:
-    """Something of the cloud's own to be done at intervals."""
-
-    name: str
-    every_s: float
-    call: Callable[[], object]
-
-
 class Wake:
-    """`Farm.wake`: asks whoever listens for a tick; nobody does until the timers run."""
+    """`Farm.wake`: asks whoever listens to look at once; nobody does until the timers run."""
 
     def __init__(self) -> None:
         self._listener: Callable[[], object] = lambda: None
@@ -89,7 +83,8 @@ class OpenFarm:
     farm: Farm
     secrets: Secrets
     wake: Wake
-    upkeep: tuple[Upkeep, ...]
+    upkeep: tuple[Timer, ...]
+    images: ImageBuilder | None  #: None: this cloud has no images
     close: Callable[[], None]  #: gives back threads and the database; the store and the nodes live on
 
 
@@ -111,14 +106,14 @@ def open_farm(config: Config, data: Path, *, serves: bool) -> OpenFarm:
     with ExitStack() as parts:
         db = open_database(data)
         parts.callback(db.close)
-        cloud, upkeep = _build_cloud(config, data, parts, serves=serves)
+        cloud, upkeep, images = _build_cloud(config, data, parts, serves=serves)
         wake = Wake()
         farm = Farm(config=config, data=data, db=db, cloud=cloud, wake=wake)
         if serves:
             _empty(farm.scratch_folder)
-            farm.downloads_folder.mkdir(exist_ok=True)
+            _remove_old_zips(data / "downloads")
             log.info("blenders found", versions=[blender.version for blender in cloud.premises.blenders()])
-        return OpenFarm(farm=farm, secrets=keep_secrets(data), wake=wake, upkeep=upkeep, close=parts.pop_all().close)
+        return OpenFarm(farm=farm, secrets=keep_secrets(data), wake=wake, upkeep=upkeep, images=images, close=parts.pop_all().close)
 
 
 def prepare_folder(data: Path) -> Path:
@@ -195,6 +190,9 @@ def running_store(config: Config, data: Path) -> Iterator[ObjectStore]:
     Errors:  AlreadyServed; Unreachable - it did not come up
     """
     with hold_lock(data):
+        if config.cloud.provider == "aws":
+            yield aws_store(config, data)
+            return
         if config.store.endpoint:
             yield _foreign_store(config, serves=True)[1]
             return
@@ -209,7 +207,12 @@ def running_store(config: Config, data: Path) -> Iterator[ObjectStore]:
 
 
 def stop_everything(config: Config, data: Path) -> None:
-    """End the nodes and the object store of the data folder, whichever process started them. Within 8 s. Repeat: safe."""
+    """End the nodes and the object store of the data folder, whichever process started them. Within 8 s. Repeat: safe.
+
+    What is rented goes on: the next start takes it up.
+    """
+    if config.cloud.provider == "aws":
+        return
     stop_nodes(data / "nodes", grace_s=2.5)
     SeaweedFS(data, bucket=config.store.bucket).stop(grace_s=3.5)
 
@@ -231,18 +234,28 @@ def _empty(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
 
 
-def _build_cloud(config: Config, data: Path, parts: ExitStack, *, serves: bool) -> tuple[Cloud, tuple[Upkeep, ...]]:
-    if config.cloud.provider != "local":
-        raise BadConfig(f"cloud.provider: {config.cloud.provider!r} is not in this version of Kiln yet; use 'local'")
+def _remove_old_zips(folder: Path) -> None:
+    """Zips lay there before they were made as they are fetched."""
+    for pattern in ("download_*.zip", "download_*.part"):
+        for path in folder.glob(pattern):
+            path.unlink(missing_ok=True)
+    with suppress(OSError):  # not there, or something else lies in it
+        folder.rmdir()
+
+
+def _build_cloud(config: Config, data: Path, parts: ExitStack, *, serves: bool) -> tuple[Cloud, tuple[Timer, ...], ImageBuilder | None]:
+    if config.cloud.provider == "aws":
+        aws = aws_farm(config, data)
+        return aws.cloud, aws.timers, aws.images
     if config.store.endpoint:
         store, objects, uploads = _foreign_store(config, serves=serves)
-        upkeep: tuple[Upkeep, ...] = ()
+        upkeep: tuple[Timer, ...] = ()
     else:
         weed = SeaweedFS(data, bucket=config.store.bucket, region=config.store.region)
         _start(weed) if serves else weed.attach()
         store, objects, uploads = _own_store(config, weed)
-        upkeep = (Upkeep(name="object store", every_s=STORE_CHECK_S, call=weed.ensure_running),)
-    return _local_cloud(config, data, parts, store=store, objects=objects, uploads=uploads, serves=serves), upkeep
+        upkeep = (Timer(name="object store", every_s=STORE_CHECK_S, call=weed.ensure_running),)
+    return _local_cloud(config, data, parts, store=store, objects=objects, uploads=uploads, serves=serves), upkeep, None
 
 
 def _start(weed: SeaweedFS) -> None:

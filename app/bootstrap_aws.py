@@ -1,16 +1,215 @@
-"""The composition root's half for AWS: what a farm that rents instances is put together from."""
+"""The composition root's half for AWS: what a farm that rents instances is put together from. Nothing is asked of AWS while it is."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from time import monotonic
 
+import structlog
+
+from ami.builder import BuilderSite, ImageBuilder
+from ami.builds import UNFINISHED, all_builds
+from ami.recipe import Variant
+from supervisor.cloud.agent import publish_agent
+from supervisor.cloud.aws.account import AwsAccount
+from supervisor.cloud.aws.assembly import AwsPlace
+from supervisor.cloud.aws.believed import Believed
+from supervisor.cloud.aws.checks import AwsDoctor
+from supervisor.cloud.aws.compute import Ec2Compute
+from supervisor.cloud.aws.identity import Identity, keep_identity
+from supervisor.cloud.aws.launch_site import LaunchSite
+from supervisor.cloud.aws.pool import Ec2Pool
+from supervisor.cloud.aws.prices import REFRESH_S, AwsPrices
 from supervisor.cloud.aws.session import AwsSession
+from supervisor.cloud.aws.setup import AwsSetup, Wishes
+from supervisor.cloud.aws.template import base_data
+from supervisor.cloud.ports import BlenderFound, Cloud, CloudError
+from supervisor.cloud.s3 import S3ObjectStore
+from supervisor.cloud.s3_uploads import S3Uploads
 from supervisor.config import Config
+from supervisor.timers import Timer
+
+log = structlog.get_logger(__name__)
 
 #: Keys that an administrator typed on the page, in the data folder.
 KEYS_FILE = "aws-keys.json"
+#: Seconds between looks at image builds, which take half an hour.
+BUILDS_S = 10.0
+#: Seconds between looks for a shared pool that the farm has no more.
+UNUSED_POOL_S = 24 * 3600.0
+#: The agent is looked for in the bucket no more often than this.
+_AGENT_BELIEVED_S = 600.0
+#: While AWS can't be asked for the images, it is asked no more often than this.
+_ASK_AGAIN_S = 15.0
 
 
 def open_session(config: Config, data: Path) -> AwsSession:
     """The farm's way into AWS. Nothing is sent yet."""
-    return AwsSession(region=config.aws.region, profile=config.aws.profile, keys_file=data / KEYS_FILE)
+    return AwsSession(
+        region=config.aws.region,
+        profile=config.aws.profile,
+        keys_file=data / KEYS_FILE,
+        s3_endpoint=config.store.endpoint,
+        s3_region=config.store.region if config.store.endpoint else "",
+    )
+
+
+def aws_store(config: Config, data: Path) -> S3ObjectStore:
+    """The farm's two buckets. Errors: BadConfig"""
+    return _objects(open_session(config, data), keep_identity(data, config.aws))
+
+
+def aws_farm(config: Config, data: Path) -> AwsFarm:
+    """Everything on AWS. Errors: BadConfig"""
+    parts = _parts(config, data)
+    images = ImageBuilder(parts.session, parts.identity, parts.objects, _builder_site(config, parts.site), chosen=config.aws.image)
+    timers = (
+        Timer(name="prices", every_s=REFRESH_S, call=partial(_refresh_prices, parts)),
+        Timer(name="image builds", every_s=BUILDS_S, call=images.advance_all),
+    )
+    pool = Ec2Pool(parts.session, parts.identity, pool=config.pool, node=config.node, site=parts.site)
+    if config.pool.mode == "shared":
+        return AwsFarm(cloud=_cloud(config, parts, pool=pool), timers=timers, images=images)
+    unused = Timer(name="unused pool", every_s=UNUSED_POOL_S, call=partial(_remove_unused, pool))
+    return AwsFarm(cloud=_cloud(config, parts, pool=None), timers=(*timers, unused), images=images)
+
+
+def _remove_unused(pool: Ec2Pool) -> None:
+    """Remove the shared pool of a farm that had one before: its group would go on to have instances. Repeat: safe"""
+    try:
+        pool.remove()
+    except CloudError as error:
+        log.warning("unused pool not looked for", error=str(error))
+
+
+def _cloud(config: Config, parts: _Parts, *, pool: Ec2Pool | None) -> Cloud:
+    setup = AwsSetup(parts.session, parts.identity, Wishes.of(config), template_data=partial(base_data, parts.identity))
+    place = AwsPlace(
+        session=parts.session,
+        identity=parts.identity,
+        site=parts.site,
+        objects=parts.objects,
+        aws=config.aws,
+        workspace=config.workspace,
+    )
+    workspaces = place.open_workspaces()
+    return Cloud(
+        objects=parts.objects,
+        uploads=parts.uploads[0],
+        compute=Ec2Compute(parts.session, parts.identity, aws=config.aws, launch=config.launch, site=parts.site, prices=parts.prices),
+        workspaces=workspaces,
+        premises=place.open_premises(
+            workspaces,
+            blenders=_Blenders(parts.site.images.blenders),
+            doctor=_doctor(config, parts, setup),
+            rates=parts.prices,
+            uploads=parts.uploads,
+            builds=partial(_unfinished_builds, parts.objects),
+        ),
+        prices=parts.prices,
+        pool=pool,
+        internal_endpoint=config.store.endpoint,
+        account=AwsAccount(parts.session, setup),
+    )
+
+
+def _doctor(config: Config, parts: _Parts, setup: AwsSetup) -> AwsDoctor:
+    return AwsDoctor(
+        parts.session,
+        setup=setup,
+        site=parts.site,
+        objects=parts.objects,
+        prices=parts.prices,
+        price_problem=lambda: parts.prices.problem,
+        launch=config.launch,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AwsFarm:
+    """A farm's half on AWS."""
+
+    cloud: Cloud
+    timers: tuple[Timer, ...]  #: what is to be done for it at intervals
+    images: ImageBuilder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parts:
+    """What several ports are made with."""
+
+    session: AwsSession
+    identity: Identity
+    objects: S3ObjectStore
+    uploads: tuple[S3Uploads, S3Uploads]  #: into the projects bucket, and into the received one
+    prices: AwsPrices
+    site: LaunchSite
+
+
+def _parts(config: Config, data: Path) -> _Parts:
+    session, identity = open_session(config, data), keep_identity(data, config.aws)
+    objects = _objects(session, identity)
+    return _Parts(
+        session=session,
+        identity=identity,
+        objects=objects,
+        uploads=(_uploads(session, identity.projects_bucket), _uploads(session, identity.received_bucket)),
+        prices=AwsPrices(session, config.aws, folder=data),
+        site=LaunchSite(
+            session,
+            identity,
+            aws=config.aws,
+            workspace=config.workspace,
+            node=config.node,
+            agent=Believed(lambda: publish_agent(objects), lasts_s=_AGENT_BELIEVED_S, clock=monotonic),
+        ),
+    )
+
+
+def _objects(session: AwsSession, identity: Identity) -> S3ObjectStore:
+    return S3ObjectStore(session.late("s3"), identity.projects_bucket, received_bucket=identity.received_bucket)
+
+
+def _uploads(session: AwsSession, bucket: str) -> S3Uploads:
+    return S3Uploads(session.late("s3"), bucket, connect=lambda endpoint: session.late("s3", endpoint=endpoint))
+
+
+def _unfinished_builds(objects: S3ObjectStore) -> frozenset[str]:
+    return frozenset(build.id for build in all_builds(objects) if build.status in UNFINISHED)
+
+
+def _builder_site(config: Config, site: LaunchSite) -> BuilderSite:
+    return BuilderSite(
+        subnets=site.subnets,
+        security_group=site.security_group,
+        agent=site.agent,
+        mirror=config.ami.blender_mirror,
+        types={Variant.CPU: config.ami.builder_instance_type, Variant.GPU: config.ami.gpu_builder_instance_type},
+    )
+
+
+def _refresh_prices(parts: _Parts) -> None:
+    """Errors: SignedOut - so that it is tried again soon: a failure of AWS is waited out for longer"""
+    parts.session.source()
+    parts.prices.refresh()
+
+
+class _Blenders:
+    """The Blenders on the images; while AWS can't be asked, those that were seen last: pages are shown all the same."""
+
+    def __init__(self, look: Callable[[], Sequence[BlenderFound]]) -> None:
+        self._look = look
+        self._seen: Sequence[BlenderFound] = ()
+        self._again_at = 0.0
+
+    def __call__(self) -> Sequence[BlenderFound]:
+        if monotonic() >= self._again_at:
+            try:
+                self._seen = self._look()
+            except CloudError as error:
+                log.warning("images not readable", error=str(error))
+                self._again_at = monotonic() + _ASK_AGAIN_S
+        return self._seen

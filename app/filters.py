@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from decimal import Decimal
 
 from flask import Flask
+from markupsafe import Markup, escape
 
 from nodeimage.protocol import runs_of
 from supervisor.domain.download import DownloadStatus
 from supervisor.domain.file import FileStatus
 from supervisor.domain.frame import FrameStatus
-from supervisor.domain.instance import InstanceStatus, Market
+from supervisor.domain.instance import InstanceStatus
 from supervisor.domain.job import JobStatus
 from supervisor.domain.wording import about, dollars
 
+_ADDRESS = re.compile(r"(https://[^\s<>\"”),;]+)")
 _UNITS = ("B", "KB", "MB", "GB", "TB", "PB")
 
 JOB_WORDS = {
@@ -73,10 +76,6 @@ FILE_WORDS = {
     FileStatus.CHECKING: "checking",
     FileStatus.READY: "ready",
     FileStatus.BAD: "can't be used",
-}
-MARKET_WORDS = {
-    Market.ON_DEMAND: "On demand",
-    Market.SPOT: "Spot",
 }
 DOWNLOAD_WORDS = {
     DownloadStatus.PACKING: "packing",
@@ -182,6 +181,18 @@ def sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+def linked(text: str) -> Markup:
+    """Make the web addresses in a text links."""
+    parts = _ADDRESS.split(text)
+    return Markup("").join(_link(part) if number % 2 else escape(part) for number, part in enumerate(parts))
+
+
+def _link(address: str) -> Markup:
+    end = "." if address.endswith(".") else ""
+    where = address.removesuffix(".")
+    return Markup('<a href="{0}" rel="noreferrer" target="_blank">{0}</a>{1}').format(where, end)
+
+
 def usd(price: Decimal) -> str:
     """Shape:   cents, or four places where a price has them (spot prices do)"""
     cents = price.quantize(Decimal("0.01"))
@@ -231,6 +242,7 @@ def init_filters(app: Flask) -> None:
         plural=plural,
         percent=percent,
         sentence=sentence,
+        linked=linked,
         usd=usd,
         dollars=dollars,
         rate=rate,
@@ -248,5 +260,4 @@ def init_filters(app: Flask) -> None:
         INSTANCE_TONES=INSTANCE_TONES,
         FILE_WORDS=FILE_WORDS,
         DOWNLOAD_WORDS=DOWNLOAD_WORDS,
-        MARKET_WORDS=MARKET_WORDS,
     )

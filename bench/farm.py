@@ -39,9 +39,7 @@ def running_farm(settings: Mapping[str, str]) -> Iterator[MeasuredFarm]:
     """A farm that runs while the block does. `settings`: environment names such as KILN_LOCAL__SLOTS."""
     folder = Path(tempfile.mkdtemp(prefix="kiln-bench-"))
     env = {**os.environ, **settings}
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     log = (folder / "serve.log").open("wb")
     data = folder / "data"
     _kiln(env, "user", "add", USER, "--role", "admin", "--data", str(data), text=PASSWORD)
@@ -58,6 +56,13 @@ def running_farm(settings: Mapping[str, str]) -> Iterator[MeasuredFarm]:
         process.wait(_STOP_S)
         log.close()
         shutil.rmtree(folder)
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
 
 
 def _kiln(env: Mapping[str, str], *arguments: str, text: str = "") -> str:

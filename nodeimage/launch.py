@@ -146,3 +146,44 @@ class StagingReport(Message):
         values = known_fields(cls, raw)
         values["state"] = StagingState(values["state"])
         return cls(**values)
+
+
+class BuildState(StrEnum):
+    """How far a builder is."""
+
+    RUNNING = "running"  #: the provisioners run
+    DONE = "done"  #: they have all run, the last one proved the image; the machine is about to stop
+    FAILED = "failed"  #: one of them failed; `message` says which, and how
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildReport(Message):
+    """How far the instance that becomes an image is: `received/images/<build>/report.json`."""
+
+    state: BuildState
+    build: str
+    at_ms: int  #: UTC, the instance's clock
+    progress: str = ""  #: what is being done, such as `5/9 Blender, side by side`
+    message: str = ""
+    tail: tuple[str, ...] = ()  #: last lines of the log
+
+    @classmethod
+    def _from_dict(cls, raw: Mapping[str, Any]) -> Self:
+        values = known_fields(cls, raw)
+        values["state"] = BuildState(values["state"])
+        values["tail"] = tuple(values.get("tail", ()))
+        return cls(**values)
+
+
+def build_report_key(build: str) -> str:
+    return f"received/images/{build}/report.json"
+
+
+def build_log_key(build: str) -> str:
+    """The whole log of a build, put there at its end."""
+    return f"received/images/{build}/log.txt"
+
+
+def build_bundle_key(build: str) -> str:
+    """What the builder is to run, where instances may read."""
+    return f"{AGENT_PREFIX}images/{build}.tar.gz"

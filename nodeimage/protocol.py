@@ -134,6 +134,7 @@ class Failure(StrEnum):
     HANG = "hang"  #: no progress for frame_timeout_s
     OUT_OF_MEMORY = "out_of_memory"  #: Blender ran out of memory or was killed for it
     BAD_OUTPUT = "bad_output"  #: no output, or one that is empty, does not open or has the wrong size
+    DEVICE = "device"  #: the node must render on its GPU, and Blender can't use it or did not
     DELIVERY = "delivery"  #: rendered, but could not be delivered (disk full on the node, store refuses)
 
 
@@ -295,7 +296,8 @@ class Output:
 class Finding:
     """Something Blender noticed about the file, for a person to read. The farm acts on `unbaked` only."""
 
-    code: str  #: missing_file, unbaked, scripts_blocked, freestyle_script, movie_format, linked_id, gpu_absent, outputs_redirected …
+    #: missing_file, unbaked, scripts_blocked, freestyle_script, movie_format, linked_id, gpu_absent, software_gl, outputs_redirected …
+    code: str
     text: str  #: one sentence, with the name of what it is about
 
 

@@ -66,7 +66,7 @@ class WorkspaceConfig(_Section):
     mode: Literal["auto", "s3", "snapshot"] = "auto"
     snapshot_from_gib: float = Field(default=5.0, ge=0)
     keep_hours: float = Field(default=72.0, ge=0)
-    staging_instance_type: str = "c7i.xlarge"
+    staging_instance_type: str = "c7i.xlarge, c7a.xlarge, m7i.xlarge, c6i.xlarge"
     volume_throughput_mib_s: int = Field(default=250, ge=125, le=2000)
     initialization_mib_s: int = Field(default=200, ge=0, le=300)
 
@@ -145,7 +145,6 @@ class InspectionConfig(_Section):
 class DownloadsConfig(_Section):
     link_days: float = Field(default=7.0, gt=0)
     keep_days: float = Field(default=14.0, gt=0)
-    max_total_gib: float = Field(default=200.0, gt=0)
 
 
 class Config(_Section):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,6 +16,13 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+@dataclass(slots=True)
+class Standing:
+    """How the supervisor gets on, for the pages of its own process. A restart begins anew: its first tick says."""
+
+    trouble: str = ""  #: why the last tick was skipped, for people; empty: it was not
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Farm:
     """Everything that work on the farm needs, passed as the first argument."""
@@ -24,12 +31,9 @@ class Farm:
     data: Path  #: the data folder
     db: Database
     cloud: Cloud
-    wake: Callable[[], None]  #: asks for a tick at once; returns at once
+    wake: Callable[[], None]  #: asks for a tick, and for what waits to be packed, at once; returns at once
     now: Callable[[], datetime] = utc_now
-
-    @property
-    def downloads_folder(self) -> Path:
-        return self.data / "downloads"
+    standing: Standing = field(default_factory=Standing)
 
     @property
     def scratch_folder(self) -> Path:

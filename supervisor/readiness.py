@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import structlog
+
+from supervisor.cloud.ports import Check, JobNeeds, Refused, Throttled, Unreachable
 from supervisor.domain.errors import Rejected
 from supervisor.domain.scene import Inspection
 from supervisor.domain.settings import JobSettings
@@ -10,6 +13,8 @@ from supervisor.farm import Farm
 from supervisor.store import files, inventory
 from supervisor.store.database import Connection
 from supervisor.store.files import FileRow
+
+log = structlog.get_logger(__name__)
 
 
 def limits_of(farm: Farm) -> Limits:
@@ -59,6 +64,43 @@ def check_main_file(main: FileRow, settings: JobSettings, limits: Limits, *, ble
     check_blender(inspection.version, blenders, path=main.path)
     check_settings(settings, limits, main=inspection)
     return inspection
+
+
+def needs_of(main: FileRow, settings: JobSettings, *, bytes: int) -> JobNeeds:
+    """What a job will ask of the cloud. Errors: Rejected - field `main_file`: it could not be inspected"""
+    return JobNeeds(
+        instances=settings.instances,
+        market=settings.market,
+        max_price_usd_per_h=settings.max_price_usd_per_h,
+        instance_types=settings.instance_types,
+        bytes=bytes,
+        blender_version=inspected(main).version,
+    )
+
+
+def check_cloud(farm: Farm, needs: JobNeeds) -> tuple[Check, ...]:
+    """Ask the cloud whether a job would be rendered there, before anything is rented for it.
+
+    Returns: what a person should know all the same
+    Errors:  Rejected - it would not; says why, and what to do
+    """
+    try:
+        found = farm.cloud.premises.job_checks(needs)
+    except (Throttled, Unreachable) as error:
+        # the job waits for the cloud as any job does that is under way
+        log.warning("a job's needs were not checked", error=str(error))
+        return ()
+    except Refused as error:
+        raise Rejected(str(error)) from error
+    failed = [check for check in found if not check.is_ok and not check.is_warning]
+    if failed:
+        raise Rejected(" ".join(_said(check) for check in failed))
+    return tuple(check for check in found if check.is_warning)
+
+
+def _said(check: Check) -> str:
+    text = f"{check.text}: {check.remedy}" if check.remedy else check.text
+    return text if text.endswith(".") else f"{text}."
 
 
 def blenders_of(farm: Farm) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from .domain.errors import OutOfSpace
 from .domain.upload import gib
 from .farm import Farm
 
-_REMEDY = "Delete old jobs or downloads, or give the farm a larger disk; then try again."
+_REMEDY = "Delete old jobs, or give the farm a larger disk; then try again."
 
 
 def kept_free_bytes(farm: Farm) -> int:

@@ -1,4 +1,4 @@
-"""Everything the farm does by itself, as jobs of one scheduler; the tick among them, which a wake-up call does not keep waiting."""
+"""Everything the farm does by itself, as jobs of one scheduler; among them ticks and packing, which a wake-up call starts at once."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import structlog
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
+from .cloud.ports import CloudError
 from .farm import Farm
 from .lifecycle.books import Books
 from .lifecycle.deleting import delete_leftovers
@@ -26,6 +27,7 @@ log = structlog.get_logger(__name__)
 _HOUR_S = 3600.0
 #: For what runs once, as long as the farm. The scheduler removes a job that has no next run, which breaks when it is shut down meanwhile.
 _NEVER_AGAIN_S = 100 * 365 * 24 * _HOUR_S
+_PACK_AGAIN_S = 10.0
 
 
 class Upkeep(Protocol):
@@ -43,11 +45,50 @@ class Upkeep(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timer:
-    """An Upkeep of the farm's own."""
+    """Something done at intervals: what the farm does by itself, and what only the composition root knows of."""
 
     name: str
     every_s: float
     call: Callable[[], object]
+
+
+class _Loop:
+    """Something done over and over: when its last run wanted it, or at once when woken.
+
+    One run of a timer as long as the farm, not one at each interval: the scheduler drops a run that falls into the one before, and a
+    wake-up call must never be dropped.
+    """
+
+    def __init__(self, name: str, call: Callable[[], float], *, after_failure_s: float) -> None:
+        """Shape:   call: returns in how many seconds it wants its next run"""
+        self.name = name
+        self._call = call
+        self._after_failure_s = after_failure_s
+        self._woken = threading.Event()
+        self._stopped = threading.Event()
+
+    def run(self) -> None:
+        while True:
+            self._woken.clear()
+            if self._stopped.is_set():  # looked at after clear(), as stop() sets it before it wakes
+                return
+            wait_s = self._run_once()
+            self._woken.wait(wait_s)
+
+    def wake(self) -> None:
+        self._woken.set()
+
+    def stop(self) -> None:
+        """Have `run` return when what it does now is done."""
+        self._stopped.set()
+        self._woken.set()
+
+    def _run_once(self) -> float:
+        try:
+            return self._call()
+        except Exception:
+            log.exception("timer failed", timer=self.name)
+            return self._after_failure_s
 
 
 class Timers:
@@ -56,24 +97,27 @@ class Timers:
     def __init__(self, farm: Farm, *, upkeep: Sequence[Upkeep] = ()) -> None:
         """Shape:   upkeep: what only the composition root knows, such as a look at the object store's process"""
         self._farm = farm
-        self._woken = threading.Event()
         self._stopped = threading.Event()
         self._supervisor = Supervisor(farm)
         self._packer = Packer(farm)
+        self._loops = [
+            _Loop("tick", self._supervisor.tick, after_failure_s=farm.config.tick_s),
+            _Loop("packing", self._packer.pack_waiting, after_failure_s=_PACK_AGAIN_S),
+        ]
         self._books = Books(farm)
         self._scheduler = BackgroundScheduler(
-            executors={"default": ThreadPoolExecutor(8)},
+            executors={"default": ThreadPoolExecutor(9)},
             job_defaults={"max_instances": 1, "coalesce": True, "misfire_grace_time": None},
             timezone=UTC,
         )
-        tick = Timer(name="tick", every_s=_NEVER_AGAIN_S, call=self._tick_on)
-        for timer in [tick, *self._timers(), *upkeep]:
+        loops = [Timer(name=loop.name, every_s=_NEVER_AGAIN_S, call=loop.run) for loop in self._loops]
+        for timer in [*loops, *self._timers(), *upkeep]:
             self._scheduler.add_job(
                 _guarded(timer), "interval", seconds=timer.every_s, id=timer.name, name=timer.name, next_run_time=datetime.now(UTC)
             )
 
     def _timers(self) -> list[Timer]:
-        """Everything periodic but the tick."""
+        """Everything periodic but the loops."""
         farm, go_on = self._farm, self._goes_on
         return [
             Timer(name="sweep", every_s=60, call=self._sweep),
@@ -82,7 +126,6 @@ class Timers:
             Timer(name="file checks", every_s=1, call=lambda: check_pending(farm, go_on=go_on)),
             Timer(name="inbox", every_s=10, call=lambda: take_in_inbox(farm, go_on=go_on)),
             Timer(name="stale uploads", every_s=_HOUR_S, call=lambda: sweep_uploads(farm)),
-            Timer(name="packing", every_s=0.25, call=self._packer.take_up),
             Timer(name="old downloads", every_s=600, call=lambda: retain_downloads(farm)),
             Timer(name="books", every_s=60, call=lambda: self._books.keep(go_on)),
             Timer(name="database", every_s=300, call=farm.db.checkpoint),
@@ -92,14 +135,16 @@ class Timers:
         self._scheduler.start()
 
     def wake(self) -> None:
-        """Have a tick at once, or right after the one that runs. Returns at once."""
-        self._woken.set()
+        """Have a tick and a look for what is to be packed at once, or right after those that run. Returns at once."""
+        for loop in self._loops:
+            loop.wake()
 
     def stop(self) -> None:
         """End the timers; return when the last one has left off. Instances go on: the next start takes them up."""
         self._stopped.set()
-        self._woken.set()
         self._packer.close()
+        for loop in self._loops:
+            loop.stop()
         self._scheduler.shutdown(wait=True)
 
     def _goes_on(self) -> bool:
@@ -109,29 +154,20 @@ class Timers:
         with self._supervisor.lock:
             sweep(self._farm)
 
-    def _tick_on(self) -> None:
-        """Tick until stopped: when the last tick wanted it, or at once when woken.
-
-        One run as long as the farm, not one at each interval: the scheduler drops a run that falls into the one before, and a wake-up call
-        must never be dropped.
-        """
-        while not self._stopped.is_set():
-            self._woken.clear()
-            wait_s = self._tick()
-            self._woken.wait(wait_s)
-
-    def _tick(self) -> float:
-        try:
-            return self._supervisor.tick()
-        except Exception:
-            log.exception("tick failed")
-            return self._farm.config.tick_s
-
 
 def _guarded(timer: Upkeep) -> Callable[[], None]:
+    said = ""
+
     def run() -> None:
+        nonlocal said
         try:
             timer.call()
+            said = ""
+        except CloudError as error:
+            # a cloud that does not answer, or that nobody is signed in to, may stay so for days: it is said once
+            if str(error) != said:
+                log.warning("timer put off", timer=timer.name, error=str(error))
+            said = str(error)
         except Exception:
             log.exception("timer failed", timer=timer.name)
 

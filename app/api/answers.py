@@ -90,6 +90,7 @@ def _settings(settings: JobSettings) -> models.Settings:
         market=settings.market,
         max_price_usd_per_h=None if price is None else float(price),
         instance_types=list(settings.instance_types),
+        workspace_mode=settings.workspace_mode,
         scene=settings.scene,
         camera=settings.camera,
         output=models.OutputSettings(**asdict(settings.output)),

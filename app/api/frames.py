@@ -7,16 +7,14 @@ from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import PurePosixPath
 from typing import BinaryIO
-from urllib.parse import quote
 
 from flask import Response, request
-from werkzeug.datastructures import Range
 from werkzeug.http import generate_etag, quote_etag
 
 from app.current import base_url, current_farm
+from app.transfers import NotSatisfiable, asked_span, disposition
 from supervisor import queries
 from supervisor.domain.errors import NotFound
-from supervisor.queries import OutputView
 
 from . import models
 from .answers import frame_answer
@@ -65,51 +63,20 @@ def send_output(job: str, number: int, name: str) -> Response:
     etag = f"{output.crc32:08x}-{output.bytes:x}"
     if request.if_none_match.contains(etag):
         return Response(status=HTTPStatus.NOT_MODIFIED, headers={"ETag": quote_etag(etag)})
-    first, end = _asked_range(output, etag)
-    is_part = (first, end) != (0, output.bytes) or _has_range(etag)
+    try:
+        span = asked_span(output.bytes, etag)
+    except NotSatisfiable as error:
+        said = f"the file has {output.bytes} bytes"
+        raise Refusal(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, said, headers=error.headers) from error
     body: Iterator[bytes] | bytes = b""
-    if request.method != "HEAD" and end > first:
-        stream, _ = queries.open_output(current_farm(), job, number, name, first_byte=first)
-        body = _bytes_of(stream, end - first)
-    response = Response(body, status=HTTPStatus.PARTIAL_CONTENT if is_part else HTTPStatus.OK, headers=_INERT)
+    if request.method != "HEAD" and span.end > span.first:
+        stream, _ = queries.open_output(current_farm(), job, number, name, first_byte=span.first)
+        body = _bytes_of(stream, span.end - span.first)
+    response = Response(body, status=span.status, headers=_INERT)
+    response.headers.update(span.headers(etag))
     response.content_type = mimetypes.guess_type(name)[0] or BYTES
-    response.content_length = end - first
-    response.headers.update({"ETag": quote_etag(etag), "Accept-Ranges": "bytes"})
-    file_name = PurePosixPath(name).name
-    if file_name.isascii() and file_name.isprintable():
-        response.headers.set("Content-Disposition", "inline", filename=file_name)
-    else:  # werkzeug leaves it as it is, and a header outside of Latin-1 or with control characters can't be sent at all
-        response.headers["Content-Disposition"] = f"inline; filename*=UTF-8''{quote(file_name, safe='')}"
-    if is_part:
-        response.headers["Content-Range"] = f"bytes {first}-{end - 1}/{output.bytes}"
+    response.headers["Content-Disposition"] = disposition("inline", PurePosixPath(name).name)
     return response
-
-
-def _has_range(etag: str) -> bool:
-    return _range_of_request(etag) is not None
-
-
-def _range_of_request(etag: str) -> Range | None:
-    """The one range of bytes that the request asks for; None: the whole. Several ranges are answered with the whole, as HTTP allows."""
-    asked = request.range
-    if asked is None or asked.units != "bytes" or len(asked.ranges) != 1:
-        return None
-    if "If-Range" in request.headers and request.if_range.etag != etag:
-        return None
-    return asked
-
-
-def _asked_range(output: OutputView, etag: str) -> tuple[int, int]:
-    """First byte and the one after the last. Errors: Refusal 416"""
-    asked = _range_of_request(etag)
-    if asked is None:
-        return 0, output.bytes
-    span = asked.range_for_length(output.bytes)
-    if span is None or None in span:
-        size = {"Content-Range": f"bytes */{output.bytes}"}
-        raise Refusal(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, f"the file has {output.bytes} bytes", headers=size)
-    first, end = span
-    return first, end
 
 
 def _bytes_of(stream: BinaryIO, length: int) -> Iterator[bytes]:

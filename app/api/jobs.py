@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any  # Any: a field of a request, checked by its model
 
 from app.auth import current_person, is_admin, may_change
 from app.current import base_url, current_farm
@@ -11,6 +13,7 @@ from supervisor import queries
 from supervisor.commands import jobs as commands
 from supervisor.domain.instance import Market
 from supervisor.domain.settings import JobSettings
+from supervisor.domain.workspace import WorkspaceMode
 from supervisor.farm import Farm
 
 from . import models
@@ -92,19 +95,26 @@ def amount(number: float | None) -> Decimal | None:
     return None if number is None else Decimal(str(number))
 
 
+def _mode(name: str | None) -> WorkspaceMode | None:
+    return None if name is None else WorkspaceMode(name)
+
+
+#: What JSON can't hold as it is kept.
+_DECODED: Mapping[str, Callable[[Any], Any]] = {
+    "market": Market,
+    "max_price_usd_per_h": amount,
+    "max_cost_usd": amount,
+    "instance_types": tuple,
+    "workspace_mode": _mode,
+}
+
+
 def changed_settings(kept: JobSettings, change: models.SettingsChange) -> JobSettings:
     """The settings kept so far with the fields that the request names."""
     settings = kept
-    for name in change.model_fields_set - {"output", "market", "max_price_usd_per_h", "max_cost_usd", "instance_types"}:
-        settings = replace(settings, **{name: getattr(change, name)})
-    if "market" in change.model_fields_set:
-        settings = replace(settings, market=Market(change.market))
-    if "max_price_usd_per_h" in change.model_fields_set:
-        settings = replace(settings, max_price_usd_per_h=amount(change.max_price_usd_per_h))
-    if "max_cost_usd" in change.model_fields_set:
-        settings = replace(settings, max_cost_usd=amount(change.max_cost_usd))
-    if "instance_types" in change.model_fields_set:
-        settings = replace(settings, instance_types=tuple(change.instance_types))
+    for name in change.model_fields_set - {"output"}:
+        given = getattr(change, name)
+        settings = replace(settings, **{name: _DECODED[name](given) if name in _DECODED else given})
     if "output" in change.model_fields_set:
         named = {name: getattr(change.output, name) for name in change.output.model_fields_set}
         settings = replace(settings, output=replace(kept.output, **named))

@@ -14,6 +14,7 @@ from supervisor.domain.instance import InstanceStatus, Market
 from supervisor.domain.job import JobStatus
 from supervisor.domain.scene import DependencyKind, FoundAs
 from supervisor.domain.settings import HIGHEST_PRIORITY
+from supervisor.domain.workspace import WorkspaceMode
 
 MAX_PAGE = 1000
 MAX_PARTS = 10_000  # of one upload: S3's own limit
@@ -64,6 +65,11 @@ class SettingsChange(Body):
     market: Literal["on_demand", "spot"] = "on_demand"
     max_price_usd_per_h: float | None = Field(default=None, gt=0, le=1e6, description="Spot only; null: up to the on-demand price.")
     instance_types: Annotated[list[Name], Field(max_length=100)] = Field(default=[], description="Empty: the farm's choice.")
+    workspace_mode: Literal["auto", "s3", "snapshot"] | None = Field(
+        default=None,
+        description="How the files come to rented instances: s3, each fetches them; snapshot, each gets a copy of a volume that was filled "
+        "once; auto, by their size; null: as the farm is configured.",
+    )
     scene: Name | None = Field(default=None, description="null: the scene that was current when the file was saved.")
     camera: Name | None = Field(default=None, description="null: the scene's own.")
     output: OutputChange = OutputChange()
@@ -252,6 +258,7 @@ class Settings(Answer):
     market: Market
     max_price_usd_per_h: float | None
     instance_types: list[str]
+    workspace_mode: WorkspaceMode | None
     scene: str | None
     camera: str | None
     output: OutputSettings
@@ -360,11 +367,11 @@ class Download(Answer):
     id: str
     job: str
     status: DownloadStatus
-    reason: str
+    reason: str = Field(description="Why it failed; what packing waits for; of a ready one, what broke the last transfer off.")
     name: str
     frames: int
-    done_bytes: int
-    total_bytes: int
+    done_bytes: int = Field(description="Of the frames, those found in the store so far.")
+    total_bytes: int = Field(description="Of the frames; of a ready one, the zip's own size.")
     created_at: datetime
     ready_at: datetime | None
     url: str | None = Field(description="Of a ready one: signed, needs no login, answers Range.")

@@ -26,6 +26,8 @@ _COMMANDS = {
     "jobs": "jobs",
     "doctor": "health",
     "sweep": "health",
+    "aws": "aws",
+    "ami": "ami",
     "backup": "backup",
     "restore": "restore",
 }

@@ -13,7 +13,7 @@ import urllib3
 from pydantic import TypeAdapter, ValidationError
 from urllib3.exceptions import HTTPError, LocationParseError
 
-from app.api import models
+from app.api import models, money_models
 
 _T = TypeVar("_T")
 
@@ -76,6 +76,17 @@ class Client:
     def wish(self, job: str, wish: Wish) -> models.Job:
         """Pause, resume, cancel or retry a job."""
         return self._call("POST", f"/jobs/{_q(job)}/{wish}", models.Job)
+
+    def change_cap(self, job: str, max_cost_usd: float | None) -> models.Job:
+        """Give a job another cap; None: the farm's own."""
+        return self._call("POST", f"/jobs/{_q(job)}/cap", models.Job, body={"max_cost_usd": max_cost_usd})
+
+    def estimate(self, job: str) -> money_models.Estimate:
+        """What is left of a job would take."""
+        return self._call("GET", f"/jobs/{_q(job)}/estimate", money_models.Estimate)
+
+    def statistics(self) -> money_models.Statistics:
+        return self._call("GET", "/statistics", money_models.Statistics)
 
     def delete_job(self, job: str) -> None:
         self._send("DELETE", f"{self.server}/api/v1/jobs/{_q(job)}", headers=self._auth())

@@ -13,7 +13,6 @@ from app.bootstrap import is_served
 from supervisor import queries
 from supervisor.cloud.ports import Check
 from supervisor.config import BadConfig
-from supervisor.farm import Farm
 from supervisor.lifecycle.sweep import sweep_report
 from supervisor.store.care import damage_of
 
@@ -21,24 +20,26 @@ from .failure import Failed
 from .local import check_there_is_a_farm, config_path, opened_farm, read_config, with_data
 from .options import with_json
 
-#: What the cloud says of the object store only holds while the farm is served.
-_NEEDS_A_SERVER = frozenset({"object store"})
-
 
 @click.command()
 @with_data
 @with_json
 def doctor(data: Path, config_file: Path | None, as_json: bool) -> None:
-    """Look for what is wrong with the farm, and say what to do. Exits with 1 if something is."""
+    """Look for what is wrong with the farm, and say what to do. Exits with 1 if something is that keeps it from working."""
     checks = list(_checks(data, config_file))
     if as_json:
         click.echo(json.dumps([asdict(check) for check in checks], indent=1))
     else:
         for check in checks:
-            mark = click.style("ok   ", fg="green") if check.is_ok else click.style("WRONG", fg="red")
-            click.echo(f"{mark}  {check.name}: {check.text}" + (f"\n       {check.remedy}" if check.remedy else ""))
-    if not all(check.is_ok for check in checks):
+            click.echo(f"{_mark(check)}  {check.name}: {check.text}" + (f"\n       {check.remedy}" if check.remedy else ""))
+    if not all(check.is_ok or check.is_warning for check in checks):
         raise click.exceptions.Exit(1)
+
+
+def _mark(check: Check) -> str:
+    if check.is_ok:
+        return click.style("ok   ", fg="green")
+    return click.style("WARN ", fg="yellow") if check.is_warning else click.style("WRONG", fg="red")
 
 
 def _checks(data: Path, config_file: Path | None) -> Iterator[Check]:
@@ -57,24 +58,7 @@ def _checks(data: Path, config_file: Path | None) -> Iterator[Check]:
         return
     yield Check(name="database", is_ok=True, text=f"{data / 'kiln.db'} is whole")
     with opened_farm(data, config_file) as farm:
-        yield from _checks_of_farm(farm)
-
-
-def _checks_of_farm(farm: Farm) -> Iterator[Check]:
-    served = is_served(farm.data)
-    yield _check_supervisor(farm) if served else Check(name="server", is_ok=True, text="the farm is not being served")
-    for check in farm.cloud.premises.checks():
-        if served or check.name not in _NEEDS_A_SERVER:
-            yield check
-
-
-def _check_supervisor(farm: Farm) -> Check:
-    health = queries.health(farm)
-    if health.is_alive:
-        return Check(name="server", is_ok=True, text=f"the farm is being served; its last tick was {health.last_tick_s or 0:.1f} s ago")
-    return Check(
-        name="server", is_ok=False, text="the farm is being served, but its supervisor has stopped", remedy="restart it; see its log"
-    )
+        yield from queries.farm_checks(farm, is_served=is_served(farm.data))
 
 
 @click.command()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import click
 from pydantic import TypeAdapter
 
 from app.api import models
+from supervisor.domain.wording import dollars
 
 from .options import make_client, with_json, with_server
 
@@ -22,7 +25,13 @@ def jobs(server: str, token: str, limit: int, as_json: bool) -> None:
         return
     if not found:
         click.echo("no jobs yet; `kiln submit` makes one", err=True)
-    rows = [(job.id, job.status.value, f"{job.frames.received}/{job.frames.total}", job.owner, job.name) for job in found]
-    widths = [max(len(row[column]) for row in rows) for column in range(4)] if rows else []
+    costs = any(job.cost for job in found)  # where nothing costs anything, there is no column of zeros
+    rows = [_row(job, costs=costs) for job in found]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)] if rows else []
     for row in rows:
-        click.echo("  ".join([*(text.ljust(width) for text, width in zip(row, widths, strict=False)), row[4]]))
+        click.echo("  ".join([*(text.ljust(width) for text, width in zip(row, widths, strict=False)), row[-1]]))
+
+
+def _row(job: models.JobSummary, *, costs: bool) -> tuple[str, ...]:
+    cost = (dollars(Decimal(str(job.cost))),) if costs else ()
+    return (job.id, job.status.value, f"{job.frames.received}/{job.frames.total}", *cost, job.owner, job.name)

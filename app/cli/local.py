@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from app.bootstrap import open_farm
+from app.bootstrap import OpenFarm, open_farm
 from supervisor.config import Config, load_config
 from supervisor.farm import Farm
 from supervisor.store.migrate import DamagedDatabase, NewerDatabase
@@ -67,11 +67,18 @@ def check_there_is_a_farm(data: Path) -> None:
 @contextmanager
 def opened_farm(data: Path, config_file: Path | None) -> Iterator[Farm]:
     """The farm, beside the process that serves it or without one. Errors: BadConfig; Failed - it can't be opened"""
+    with opened_beside(data, config_file) as opened:
+        yield opened.farm
+
+
+@contextmanager
+def opened_beside(data: Path, config_file: Path | None) -> Iterator[OpenFarm]:
+    """The farm with what belongs to it, as `opened_farm`. Errors: BadConfig; Failed - it can't be opened"""
     try:
         opened = open_farm(read_config(config_file), data, serves=False)
     except (NewerDatabase, DamagedDatabase, OSError) as error:
         raise Failed(str(error)) from error
     try:
-        yield opened.farm
+        yield opened
     finally:
         opened.close()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from decimal import Decimal
 
-from app.api import models
+from app.api import models, money_models
 from supervisor.domain.scene import FoundAs
+from supervisor.domain.wording import dollars
 
 _SHOWN = 10
 
@@ -41,6 +43,16 @@ def warning_lines(job: models.Job) -> Iterator[str]:
     for problem in job.problems:
         if not missing or "missing" not in problem.code:
             yield f"{problem.severity}: {problem.text}" + (f" {problem.remedy}" if problem.remedy else "")
+
+
+def estimate_lines(job: models.Job, estimate: money_models.Estimate | None) -> Iterator[str]:
+    """What the job will take, and its cap."""
+    if estimate and estimate.frames:
+        yield f"  estimate: {estimate.text}"
+    if job.cap_usd is not None:
+        cap = dollars(Decimal(str(job.cap_usd)))
+        over = bool(estimate and estimate.cost_usd and estimate.cost_usd.low > job.cap_usd)
+        yield f"warning: that is more than its cap of {cap}; it pauses there" if over else f"  pauses at: {cap}"
 
 
 def end_lines(job: models.Job, failed: list[models.Frame]) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,11 +12,12 @@ from typing import Any
 
 import click
 
-from app.api import models
+from app.api import models, money_models
 from supervisor.domain.errors import Rejected
 from supervisor.domain.file import FileStatus, is_blend, is_zip
 from supervisor.domain.frame import FIRST_FRAME, LAST_FRAME, FrameStatus, TooManyFrames, parse_frames
 from supervisor.domain.job import JobStatus
+from supervisor.domain.workspace import WorkspaceMode
 
 from .client import ApiError, Client
 from .failure import Failed
@@ -23,7 +25,7 @@ from .options import make_client, with_json, with_server
 from .patience import patiently
 from .progress import Progress, size_text
 from .project import LocalFile, gather
-from .report import end_lines, found_lines, warning_lines
+from .report import end_lines, estimate_lines, found_lines, warning_lines
 from .unfinished import Unfinished, state_folder
 from .upload import Uploader
 from .watch import FrameFolder, follow
@@ -58,6 +60,15 @@ class Wanted:
 @click.option("--format", "file_format", metavar="FORMAT", help="Blender's name of it, such as PNG or OPEN_EXR.  [default: the file's]")
 @click.option("--resolution", type=click.IntRange(1, 1000), metavar="PCT", help="Percent of the scene's resolution.")
 @click.option("--samples", type=click.IntRange(1, 65536), metavar="N", help="Render samples.")
+@click.option(
+    "--workspace",
+    type=click.Choice([mode.value for mode in WorkspaceMode]),
+    metavar="MODE",
+    help="How the files come to rented instances: s3, each fetches them; snapshot, each gets a copy of a volume; auto, by their size.  "
+    "[default: the farm's choice]",
+)
+@click.option("--max-cost", type=click.FloatRange(0, min_open=True), metavar="USD", help="The job pauses there.  [default: the farm's cap]")
+@click.option("--scout", is_flag=True, help="Render the first, the middle and the last frame, then wait for your yes to the rest.")
 @click.option("--main", "main_path", metavar="PATH", help="Which .blend of a zip to render.")
 @click.option("--wait", is_flag=True, help="Wait until the job has ended; exit with 1 if frames are missing.")
 @click.option(
@@ -108,7 +119,8 @@ def _check_frames(spec: str | None) -> None:
 def _settings(options: dict[str, Any]) -> dict[str, Any]:
     """All of them, also those that are as the scene has them: a draft that is gone on with may have others from the run before."""
     output = {"format": options["file_format"], "resolution_pct": options["resolution"], "samples": options["samples"]}
-    return {name: options[name] for name in ("frames", "scene", "camera", "instances", "priority")} | {"output": output}
+    plain = {name: options[name] for name in ("frames", "scene", "camera", "instances", "priority", "scout")}
+    return plain | {"workspace_mode": options["workspace"], "max_cost_usd": options["max_cost"], "output": output}
 
 
 def _submitted(client: Client, wanted: Wanted) -> models.Job:
@@ -118,11 +130,21 @@ def _submitted(client: Client, wanted: Wanted) -> models.Job:
     _wait_for_checks(client, job)
     seen = _with_main_file(client, patiently(lambda: client.job(job)), wanted)
     seen = client.change_job(seen.id, settings=wanted.settings)
-    for line in (*found_lines(seen), *warning_lines(seen)):
+    for line in (*found_lines(seen), *warning_lines(seen), *estimate_lines(seen, _estimate(client, job))):
         click.echo(line, err=True)
     submitted = client.submit_job(job)
     unfinished.forget()
     return submitted
+
+
+def _estimate(client: Client, job: str) -> money_models.Estimate | None:
+    """Returns: None from a farm that is older than this command"""
+    try:
+        return patiently(lambda: client.estimate(job))
+    except ApiError as error:
+        if error.status != 404:
+            raise
+        return None
 
 
 def _draft(client: Client, wanted: Wanted, unfinished: Unfinished) -> str:
@@ -199,13 +221,19 @@ def _choices(job: models.Job) -> str:
 def _ended(client: Client, job: models.Job, folder: Path | None) -> models.Job:
     frames = FrameFolder(client, job.id, folder) if folder else None
     try:
-        ended = follow(client, job.id, progress=Progress("render"), frames=frames)
+        ended = follow(client, job.id, progress=Progress("render"), frames=frames, wants_rest=_wants_rest)
     except KeyboardInterrupt:
         click.echo(f"\nthe job goes on without you: {job.url}", err=True)
         raise
     if folder and frames:
         click.echo(f"{frames.files} files in {folder}", err=True)
     return ended
+
+
+def _wants_rest(job: models.Job) -> bool:
+    """Ask for the rest of a scouted job, where somebody is there to answer."""
+    click.echo(f"{job.reason}\nthe pictures: {job.url}", err=True)
+    return sys.stdin.isatty() and click.confirm("Render the rest?", err=True)
 
 
 def _failed_frames(client: Client, job: models.Job) -> list[models.Frame]:

@@ -72,9 +72,19 @@ def _crc32(path: Path) -> int:
 
 
 def follow(
-    client: Client, job: str, *, progress: Progress, frames: FrameFolder | None = None, sleep: Callable[[float], None] = time.sleep
+    client: Client,
+    job: str,
+    *,
+    progress: Progress,
+    frames: FrameFolder | None = None,
+    wants_rest: Callable[[models.Job], bool] = lambda _job: False,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> models.Job:
-    """Watch a job until it has ended; a farm that restarts meanwhile is waited for. Returns: the job as it ended"""
+    """Watch a job until it has ended; a farm that restarts meanwhile is waited for.
+
+    Shape:   wants_rest: asked once the scout frames are there
+    Returns: the job as it ended; paused, where its scout frames are there and nobody said yes to the rest
+    """
     received = -1
     while True:
         seen = patiently(lambda: client.job(job))
@@ -85,6 +95,11 @@ def follow(
         if seen.status in ENDED:
             progress.close()
             return seen
+        if seen.status is JobStatus.PAUSED and seen.scouting and seen.scouting.has_ended:
+            progress.close()
+            if not wants_rest(seen):
+                return seen
+            patiently(lambda: client.wish(job, "resume"))
         sleep(_LOOK_EVERY_S)
 
 
@@ -95,6 +110,8 @@ def _text(job: models.Job) -> str:
         text += f", {counts.failed} failed"
     if job.status in {JobStatus.RENDERING, JobStatus.LAUNCHING} and job.eta_s is not None:
         text += f", {duration_text(job.eta_s)} left"
+    if job.status is JobStatus.PAUSED:
+        text += f"; {job.reason}"
     return f"{job.status.value}, {text}" if counts.total else f"{job.status.value}, {job.reason}"
 
 

@@ -6,11 +6,14 @@ from app.views import drafts as _drafts  # noqa: F401 - adds routes
 from app.views import job_actions as _job_actions  # noqa: F401 - adds routes
 from app.views import job_money as _job_money  # noqa: F401 - adds routes
 from app.views.accounts import blueprint as accounts
+from app.views.aws import blueprint as aws
+from app.views.doctor import blueprint as doctor
 from app.views.downloads import blueprint as downloads
+from app.views.farm import blueprint as farm
 from app.views.frames import blueprint as frames
 from app.views.health import blueprint as health
 from app.views.jobs import blueprint as jobs
 from app.views.people import blueprint as people
 from app.views.statistics import blueprint as statistics
 
-BLUEPRINTS = (accounts, people, jobs, frames, downloads, statistics, health)
+BLUEPRINTS = (accounts, people, aws, doctor, farm, jobs, frames, downloads, statistics, health)

@@ -1,17 +1,29 @@
-"""Zips through their links: signed, without a login, resumable."""
+"""Zips through their links: signed, without a login, resumable, and made of the frames as they are sent."""
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from datetime import timedelta
 
-from flask import Blueprint, Response, make_response, render_template, send_file
+from flask import Blueprint, Response, make_response, render_template, request
+from werkzeug.http import quote_etag
 
 from app.current import current_farm, current_link_key
 from app.links import LinkExpired, LinkWrong, read_download
+from app.transfers import NotSatisfiable, asked_span, disposition
 from supervisor.commands import downloads
+from supervisor.commands.downloads import OpenedZip, ZipBroken
 from supervisor.domain.errors import NotFound
 
 blueprint = Blueprint("downloads", __name__)
+
+_HEADERS = {
+    "Cache-Control": "private, no-transform",
+    "X-Robots-Tag": "noindex",
+    "X-Accel-Buffering": "no",  # nginx would write the zip to its disk first
+}
 
 
 @blueprint.get("/d/<token>/<path:name>")
@@ -24,18 +36,45 @@ def file(token: str, name: str) -> Response:
     good_for = timedelta(days=farm.config.downloads.link_days)
     try:
         download = read_download(token, link_key=current_link_key(), good_for=good_for)
-        zip_file, saved_as = downloads.download_file(farm, download), downloads.download(farm, download).name
+        return _answer(downloads.open_download(farm, download))
     except LinkExpired:
-        return _gone(410, "This link has expired", "Whoever sent it can make a fresh one on the job's page; the frames are still there.")
+        return _page(410, "This link has expired", "Whoever sent it can make a fresh one on the job's page; the frames are still there.")
     except LinkWrong:
-        return _gone(404, "This link is not complete", "A part of it may have been lost on the way. Copy the whole link, to its very end.")
+        return _page(404, "This link is not complete", "A part of it may have been lost on the way. Copy the whole link, to its very end.")
     except NotFound as error:
-        return _gone(404, "This zip is gone", str(error))
-    answer = send_file(zip_file, mimetype="application/zip", as_attachment=True, download_name=saved_as, conditional=True, max_age=0)
-    answer.headers["Cache-Control"] = "private, no-transform"
-    answer.headers["X-Robots-Tag"] = "noindex"
+        return _page(404, "This zip is gone", str(error))
+    except ZipBroken as error:
+        return _page(404, "This zip is gone", str(error)) if error.is_lasting else _page(503, "The zip can't be sent now", str(error))
+
+
+def _answer(opened: OpenedZip) -> Response:
+    """Errors: ZipBroken - not a byte of it can be sent"""
+    if request.if_none_match.contains(opened.etag):
+        return Response(status=304, headers={"ETag": quote_etag(opened.etag)})
+    try:
+        span = asked_span(opened.bytes, opened.etag)
+    except NotSatisfiable as error:
+        return Response(status=416, headers=error.headers)
+    body: Iterator[bytes] | bytes = b""
+    if request.method != "HEAD":
+        chunks = opened.send(span.first, span.end)
+        body = _body(next(chunks), chunks)  # the first chunk now: while nothing is sent, what is wrong can still be said on a page
+    answer = Response(body, status=span.status, mimetype="application/zip", headers=_HEADERS)
+    answer.headers.update(span.headers(opened.etag))
+    answer.headers["Content-Disposition"] = disposition("attachment", opened.name)
     return answer
 
 
-def _gone(status: int, title: str, advice: str) -> Response:
+def _body(first: bytes, rest: Generator[bytes, None, None]) -> Iterator[bytes]:
+    with closing(rest):
+        try:
+            yield first
+            yield from rest
+        except ZipBroken as error:
+            # The server takes this for a lost connection and closes it: the client sees fewer bytes than Content-Length says. An end of
+            # this iterator would keep the connection open, and the client waiting.
+            raise ConnectionResetError(errno.ECONNRESET, "the zip can't be sent to its end") from error
+
+
+def _page(status: int, title: str, advice: str) -> Response:
     return make_response(render_template("downloads/gone.html", title=title, advice=advice), status)

@@ -108,7 +108,7 @@ def events_region(job: str) -> Region:
 
 
 def downloads_region(job: str) -> Region:
-    """The zips of a job; looks again every second while one is being packed."""
+    """The zips of a job; looks again twice a second while one is being packed."""
     summary = queries.job_summary(current_farm(), job)
     held = downloads.job_downloads(current_farm(), job)
     packing = any(each.status is DownloadStatus.PACKING for each in held)
@@ -120,7 +120,7 @@ def downloads_region(job: str) -> Region:
         links={each.id: download_url(each) for each in held if each.status is DownloadStatus.READY},
         newest=_newest_whole(held, summary),
         link_days=current_farm().config.downloads.link_days,
-        trigger=POLLS.replace("2s", "1s") if packing else trigger_of(summary.status),
+        trigger=POLLS.replace("2s", "500ms") if packing else trigger_of(summary.status),
     )
 
 

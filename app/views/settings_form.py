@@ -8,6 +8,7 @@ from decimal import Decimal, InvalidOperation
 from supervisor.domain.errors import Rejected
 from supervisor.domain.instance import Market
 from supervisor.domain.settings import FILE_FORMATS, HIGHEST_PRIORITY, JobSettings, OutputSettings
+from supervisor.domain.workspace import WorkspaceMode
 from supervisor.queries import JobDetail
 
 FIELDS = (
@@ -18,6 +19,7 @@ FIELDS = (
     "market",
     "max_price_usd_per_h",
     "instance_types",
+    "workspace_mode",
     "output_name",
     "output_format",
     "resolution_pct",
@@ -44,6 +46,7 @@ def form_values(detail: JobDetail, persistent_default: bool) -> dict[str, str]:
         "market": settings.market.value,
         "max_price_usd_per_h": _shown(settings.max_price_usd_per_h),
         "instance_types": ", ".join(settings.instance_types),
+        "workspace_mode": settings.workspace_mode or "",
         "output_name": output.name or "",
         "output_format": output.format or "",
         "resolution_pct": _shown(output.resolution_pct),
@@ -82,6 +85,7 @@ def settings_of(form: Mapping[str, str], *, persistent_default: bool) -> JobSett
         priority=_priority(form),
         scout=form.get("scout", "") == "on",
         instance_types=tuple(part.strip() for part in form.get("instance_types", "").split(",") if part.strip()),
+        workspace_mode=_workspace_mode(form.get("workspace_mode", "")),
         scene=form.get("scene") or None,
         camera=form.get("camera") or None,
         output=OutputSettings(
@@ -126,6 +130,12 @@ def dollars_of(form: Mapping[str, str], name: str, else_say: str) -> Decimal | N
     if not amount.is_finite() or amount <= 0:
         raise Rejected(f"{else_say} It must be more than 0.", field=name)
     return amount
+
+
+def _workspace_mode(name: str) -> WorkspaceMode | None:
+    if name and name not in set(WorkspaceMode):
+        raise Rejected("How the files come to instances: pick one of the list.", field="workspace_mode")
+    return WorkspaceMode(name) if name else None
 
 
 def _format(identifier: str) -> str | None:

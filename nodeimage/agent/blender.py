@@ -69,7 +69,7 @@ class Blender:
         for folder in ("blender", "tmp"):
             (home / folder).mkdir(parents=True, exist_ok=True)
         self.log = BlenderLog(home / f"blender-{number % 2}.log")
-        self._threads = config.threads
+        self._machine = {"threads": config.threads, "device": config.device}
         self._workspace = Path(config.workspace)
         log_fd = self.log.open()
         try:
@@ -93,7 +93,7 @@ class Blender:
     def open(self, settings: RenderSettings) -> None:
         """Ask for the job's file to be opened."""
         self.settings = settings
-        wanted = {**asdict(settings), "threads": self._threads}
+        wanted = {**asdict(settings), **self._machine}
         self._send({"cmd": "open", "file": str(self._workspace / settings.main_file), "settings": wanted})
 
     def render(self, frame: int, folder: Path, *, in_order: bool) -> None:

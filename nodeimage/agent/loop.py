@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from nodeimage.protocol import Action, Claim, Heartbeat, JournalEntry, NodeConfig, NodeState, Order, Unreadable
+from nodeimage.protocol import Action, Claim, Failure, Heartbeat, JournalEntry, NodeConfig, NodeState, Order, Unreadable
 
 from . import AGENT_VERSION
 from .claims import Claims, attempt_of
@@ -123,10 +123,10 @@ class Agent:
         self._renderer.kill()
         self._at_hand = None
         self._heart.tell(state=NodeState.DELIVERING, frame=None, phase="", sample=None)
-        is_given_back = False
-        while not (is_given_back and self._outbox.wait_until_empty(self._config.poll_s)) and self._interruption.left_s() > 0:
-            is_given_back = is_given_back or self._farewell.give_back_held(reason, logs=logs)
-            self._pause(0.0 if is_given_back else self._config.poll_s)
+        while not self._farewell.give_back_held(reason, logs=logs) and self._interruption.left_s() > 0:
+            self._pause(self._config.poll_s)
+        while not self._outbox.wait_until_empty(self._config.poll_s) and self._interruption.left_s() > 0:
+            self._look()
         self._farewell.give_up_deliveries(reason)
         self._heart.tell(state=NodeState.IDLE, phase=reason)
         while self._interruption.left_s() > -TAKEN_LATE_S:
@@ -283,6 +283,7 @@ class Agent:
             return self._failed_opening[1]
         self._heart.tell(state=NodeState.OPENING, frame=None, phase="", sample=None)
         failed = self._renderer.open(order.settings)
+        self._tell_device(failed)
         if failed is None:
             self._idle_since = time.monotonic()
             self._tell_opened()
@@ -331,6 +332,7 @@ class Agent:
         self._attempts += 1
         if result.failure is None:
             self._interruption.rendered(result.render_s)
+        self._tell_device(result)
         entry = attempt_entry(claim, result, attempt=attempt, opened=self._renderer.opened, at_ms=self._around.now_ms())
         folder = attempt.folder if attempt is not None else None
         if folder is not None and result.failure is not None:
@@ -396,7 +398,7 @@ class Agent:
         if self._farm_says is Action.STOP:
             raise Stopped(EndKind.STOPPED, "the farm says stop")
         if time.monotonic() - self._started_at > self._config.max_life_s:
-            raise Stopped(EndKind.OLD, f"the node has lived for {self._config.max_life_s:.0f} s, as long as it may")
+            raise Stopped(EndKind.OLD, "the node has lived for as long as it may ([node] max_life_s)")
         if self._store.silent_s() > self._config.unreachable_s:
             raise Stopped(EndKind.UNREACHABLE, f"the store has not answered for {self._config.unreachable_s:.0f} s")
         if self._interruption.is_announced() and not self._is_leaving:
@@ -423,6 +425,10 @@ class Agent:
     def _tell_outbox(self, outbox: Outbox) -> None:
         self._heart.tell(uploading=outbox.frames(), finished=outbox.delivered)
         self._tell_problem("delivery", outbox.problem)
+
+    def _tell_device(self, result: Result | None) -> None:
+        """Say that this node can't render as it must, until a file is opened or a frame rendered: another instance may be better."""
+        self._tell_problem("device", result.message if result is not None and result.failure is Failure.DEVICE else "")
 
     def _tell_problem(self, about: str, text: str) -> None:
         """Say what is wrong with one thing, or (empty) that nothing is; the heartbeat has room for one problem."""

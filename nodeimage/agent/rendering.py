@@ -128,8 +128,7 @@ class Renderer:
                 self.opened = _opened(event, blender)
                 return None
             elif event.name == "cannot_open":
-                failure = Failure.OUT_OF_MEMORY if event.fields["kind"] == "out_of_memory" else Failure.OPEN
-                return self._not_opened(failure, event.fields["message"])
+                return self._not_opened(Failure(event.fields["kind"]), event.fields["message"])
             elif event.name == "exit":
                 failure, message = blender.why_ended(event.fields["code"])
                 # What kills Blender while it opens the file is the file's doing, unless it is memory.

@@ -140,29 +140,6 @@ def switch_off_scripts(scene: Any) -> list[dict[str, str]]:
     return findings
 
 
-def choose_device(scene: Any) -> tuple[str, list[dict[str, str]]]:
-    """Let Cycles render on the GPU where the file asks for it and there is one.
-
-    Returns: what renders, and findings
-    """
-    if scene.render.engine != "CYCLES" or scene.cycles.device != "GPU":
-        return "CPU" if scene.render.engine == "CYCLES" else "", []
-    addon = bpy.context.preferences.addons.get("cycles")
-    for kind in ("OPTIX", "CUDA", "HIP", "ONEAPI", "METAL"):
-        try:
-            addon.preferences.compute_device_type = kind
-        except (TypeError, AttributeError):  # not built into this Blender
-            continue
-        addon.preferences.refresh_devices()
-        gpus = [device for device in addon.preferences.devices if device.type == kind]
-        if gpus:
-            for device in addon.preferences.devices:
-                device.use = device.type == kind
-            return " + ".join(device.name for device in gpus), []
-    scene.cycles.device = "CPU"
-    return "CPU", [{"code": "gpu_absent", "text": f"The scene “{scene.name}” asks for the GPU and this node has none; the CPU renders it."}]
-
-
 def describe(scene: Any) -> dict[str, Any]:
     """Say what will be rendered, for the log."""
     render = scene.render

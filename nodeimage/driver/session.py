@@ -18,12 +18,13 @@ import bpy
 
 from .channel import Channel, leave, limit_memory, log_bytes, peak_memory_bytes, print_by_line
 from .check import BadOutput, checked_outputs
+from .devices import Devices, WrongDevice
 from .evaluation import Evaluation
 from .findings import missing_things, newer_file
 from .outputs import OutputPaths
 from .preview import Previewer
 from .progress import Progress
-from .scene_file import CannotOpen, choose_device, choose_scene, describe, fix_format, open_file, switch_off_scripts
+from .scene_file import CannotOpen, choose_scene, describe, fix_format, open_file, switch_off_scripts
 from .simulations import unbaked_simulations
 
 
@@ -63,11 +64,12 @@ def opened_session(channel: Channel, command: dict[str, Any]) -> Session | None:
         scene = choose_scene(settings)
         findings = fix_format(scene, settings.get("file_format"))
         findings += switch_off_scripts(scene)
-        device, device_findings = choose_device(scene)
+        devices = Devices(scene, settings.get("device", ""), scenes=bpy.data.scenes, addons=bpy.context.preferences.addons)
+        device, device_findings = devices.choose()
         unbaked = unbaked_simulations(scene)
-        session = Session(channel, scene, settings, is_unbaked=bool(unbaked))
+        session = Session(channel, scene, settings, devices, is_unbaked=bool(unbaked))
         findings += device_findings + session.paths.findings() + newer_file() + missing_things() + unbaked
-    except (CannotOpen, MemoryError, RuntimeError) as error:
+    except (CannotOpen, WrongDevice, MemoryError, RuntimeError) as error:
         traceback.print_exc()
         channel.emit(
             "cannot_open", message=str(error) or "Blender ran out of memory while opening the file", kind=failure_kind(error, "open")
@@ -87,9 +89,10 @@ def opened_session(channel: Channel, command: dict[str, Any]) -> Session | None:
 class Session:
     """One open .blend."""
 
-    def __init__(self, channel: Channel, scene: Any, settings: dict[str, Any], *, is_unbaked: bool) -> None:
+    def __init__(self, channel: Channel, scene: Any, settings: dict[str, Any], devices: Devices, *, is_unbaked: bool) -> None:
         self._channel = channel
         self._scene = scene
+        self._devices = devices
         self._evaluation = Evaluation(scene, is_unbaked=is_unbaked)
         self._progress = Progress(channel)
         self._previewer = Previewer(settings["preview_width_px"]) if settings.get("preview_width_px") else None
@@ -105,7 +108,9 @@ class Session:
             main = self.paths.point_to(outputs_folder, frame)
             self._progress.begin(frame)
             self._evaluation.bring_to(frame, in_order=command.get("in_order", False), say=self._progress.say)
+            self._devices.check_before()
             self._render_still()
+            self._devices.check_after()
             render_s = round(time.monotonic() - began, 3)
             self._progress.end()
             self._channel.emit("saved", frame=frame)
@@ -150,6 +155,8 @@ def failure_kind(error: BaseException, otherwise: str) -> str:
     """The `Failure` an exception means."""
     if isinstance(error, BadOutput):
         return "bad_output"
+    if isinstance(error, WrongDevice):
+        return "device"
     text = str(error).lower()
     if isinstance(error, MemoryError) or "out of memory" in text or "bad_alloc" in text:
         return "out_of_memory"

@@ -23,6 +23,9 @@ TIMEOUT_S = 3.0
 #: What a notice whose time can't be read is taken to give: the cloud promises two minutes.
 NOTICE_S = 120.0
 
+#: No answer, half of one, or none that HTTP knows.
+_NO_ANSWER = (OSError, HTTPException, ValueError)
+
 
 class MetadataError(Exception):
     """The metadata service did not answer, or not with what was asked; the same call may succeed later."""
@@ -65,7 +68,7 @@ class Metadata:
                 if error.code != 401 or is_last:
                     raise MetadataError(f"the metadata service answers {error.code} to {path}") from error
                 self._drop(token)  # expired before its time, as after a hibernation
-            except (OSError, HTTPException) as error:
+            except _NO_ANSWER as error:
                 raise MetadataError(f"the metadata service does not answer about {path}: {error}") from error
         raise AssertionError("the last try returns or raises")
 
@@ -114,7 +117,7 @@ class Metadata:
                 self._token = self._ask("PUT", "/latest/api/token", headers).decode()
             except urllib.error.HTTPError as error:
                 raise MetadataError(f"the metadata service gives no token: {error.code}{_TOKEN_HINTS.get(error.code, '')}") from error
-            except (OSError, HTTPException) as error:
+            except _NO_ANSWER as error:
                 hint = "on the instance itself it is reached in one hop: from inside a container it is not"
                 raise MetadataError(f"the metadata service does not answer: {error} ({hint})") from error
             self._renew_at = self._monotonic() + 0.9 * TOKEN_TTL_S

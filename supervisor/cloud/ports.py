@@ -42,11 +42,9 @@ class Refused(CloudError):
     """The cloud will never do this as asked: a person must act."""
 
 
-#: What to do about `SignedOut`, for people.
-SIGNED_OUT = (
-    "the farm is not signed in to AWS; an administrator types keys on its AWS page, or gives the machine that it runs on "
-    "an instance role, or sets AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY where it is started"
-)
+#: What `SignedOut` says, and what to do about it, for people.
+SIGNED_OUT = "the farm is not signed in to AWS"
+SIGN_IN = "an administrator gives it credentials on its AWS page, or by AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in its environment"
 
 
 class SignedOut(Refused):
@@ -243,6 +241,7 @@ class WorkspaceState:
     is_staged: bool = False  #: every file is there and verified
     snapshot: str | None = None  #: id of the frozen copy
     problem: str = ""  #: why staging ended, in a sentence that says what to do; empty while it goes on
+    doing: str = ""  #: what goes on, for people, such as `the volume is being filled: 43 %`; empty: nothing that they need to know
 
 
 class Workspaces(Protocol):
@@ -251,6 +250,7 @@ class Workspaces(Protocol):
     def stage(self, job: str, files: Sequence[StagedFile], *, request_id: str, mode: WorkspaceMode | None = None) -> None:
         """Begin (or go on) to bring the files into the job's workspace; return at once. What is there and verified is not fetched again.
 
+        Repeat:  safe, and needed: asking again goes on, until `state` shows an end; after a problem it begins anew
         Shape:   mode: None: as the farm is configured; a cloud that knows one way only ignores it
         """
 
@@ -258,10 +258,11 @@ class Workspaces(Protocol):
         """How far the workspace is. Returns: None if there is none (any more)."""
 
     def snapshot(self, job: str, *, request_id: str) -> None:
-        """Begin to freeze the staged workspace; `state` shows the snapshot when it is there."""
+        """Begin (or go on) to freeze the staged workspace. Repeat: as with `stage`, until `state` shows the snapshot"""
 
     def release_copies(self, job: str) -> None:
-        """Give back what was made for instances of the job that are gone; the snapshot stays."""
+        """Give back what was made for instances of the job that are gone, and what an unfinished staging rents; the snapshot stays.
+        Repeat: safe"""
 
     def delete(self, job: str) -> None:
         """Give back everything of the job's workspace. Repeat: safe."""
@@ -280,11 +281,11 @@ class BlenderFound:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holding:
-    """Something that costs money by its size for as long as it is there: a volume, a snapshot."""
+    """Something that costs money for as long as it is there, by its size, or by what it is where no row of an instance counts it."""
 
     id: str
     job: str  #: that it was made for
-    kind: str  #: volume | snapshot
+    kind: str  #: volume | snapshot | instance: one that prepares a job, or builds an image
     gib: Decimal
     usd_per_month: Decimal
     since: datetime
@@ -321,7 +322,7 @@ class Premises(Protocol):
         """The Blenders that can be used, newest last; empty: none. Cheap: probed once, at start."""
 
     def free_bytes(self) -> int | None:
-        """Room left where uploads and zips go. Returns: None: without limit."""
+        """Room left where uploads and frames go. Returns: None: without limit."""
 
     def checks(self) -> Sequence[Check]:
         """What `kiln doctor` prints for this cloud."""
@@ -409,8 +410,11 @@ class CloudAccount(Protocol):
         """Sign in with these keys from now on, once the cloud knows them; two empty ones: forget those that were given.
         Errors: Refused - the cloud does not know them, and nothing was changed; Unreachable"""
 
-    def policy(self) -> Mapping[str, object]:
-        """What the credentials must allow, and no more. Asks nobody."""
+    def policy(self, *, part: str = "") -> Mapping[str, object]:
+        """What the credentials must allow, and no more. Asks nobody.
+
+        Shape:   part: `run`, `setup` or `build`: what that takes alone; empty: all of these; `pool`: what a shared pool takes besides
+        """
 
     def plan(self, *, origin: str = "") -> Sequence[SetupStep]:
         """What is there of what the farm needs. Changes nothing.

@@ -2,63 +2,91 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+
+import structlog
 
 from supervisor import queries
+from supervisor.cloud.ports import CloudError
 from supervisor.domain.download import DownloadStatus
-from supervisor.domain.errors import Conflict, NotFound, OutOfSpace
+from supervisor.domain.errors import Conflict, NotFound
 from supervisor.domain.ids import new_id
-from supervisor.domain.naming import Packed, zip_name
-from supervisor.domain.upload import gib
+from supervisor.domain.naming import zip_name
+from supervisor.domain.zip_plan import ZipIndex, ZipPlan
 from supervisor.farm import Farm
-from supervisor.lifecycle.pack import zip_path
+from supervisor.lifecycle.sending import BadFrame, send_zip
 from supervisor.queries import DownloadView
-from supervisor.room import check_room
 from supervisor.store import downloads as store
+from supervisor.store import frames
 from supervisor.store.database import Connection
 from supervisor.store.downloads import Download
 
+log = structlog.get_logger(__name__)
+
 _SHOWN = (DownloadStatus.PACKING, DownloadStatus.READY, DownloadStatus.FAILED)
+_PACK_ANEW = "Its frames can be packed anew on the job's page."
+
+#: Gives bytes of a zip, from the first one named to before the second.
+Sender = Callable[[int, int], Generator[bytes, None, None]]
+
+
+class ZipBroken(Exception):
+    """A zip can't be sent, or not to its end. The message says why and what to do."""
+
+    def __init__(self, message: str, *, is_lasting: bool) -> None:
+        super().__init__(message)
+        self.is_lasting = is_lasting  #: asking again is of no use
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenedZip:
+    """A zip as it can be sent: the same bytes each time, as long as its frames stay what they are."""
+
+    name: str
+    bytes: int
+    etag: str  #: without quotes; strong
+    send: Sender  #: errors: ZipBroken
 
 
 def begin_download(farm: Farm, job: str) -> str:
     """Pack what has been received so far, in the background. A zip of just these frames that is there or being packed is taken instead.
 
     Returns: the download's id
-    Errors:  NotFound, Conflict (no frame received yet), OutOfSpace
+    Errors:  NotFound, Conflict (no frame received yet)
     """
     summary = queries.job_summary(farm, job)
     with farm.db.read() as connection:
-        outputs = store.outputs_to_pack(connection, job)
-        same = _same(farm, connection, job, outputs)
-    if not outputs:
+        count, total_bytes = store.size_to_pack(connection, job)
+        same = _same(connection, job, count)
+    if not count:
         raise Conflict("no frame of this job is received yet; there is nothing to download")
     if same:
         return same
-    total = sum(output.bytes for output in outputs)
-    _check_size(farm, total)
     made = Download(
         id=new_id("download"),
         job=job,
         status=DownloadStatus.PACKING,
         reason="",
         name=zip_name(summary.name, frames=summary.frames.received, total=summary.frames.total),
-        frames=summary.frames.received,
+        frames=count,
         done_bytes=0,
-        total_bytes=total,
+        total_bytes=total_bytes,
         created_at=farm.now(),
         ready_at=None,
     )
     with farm.db.write() as connection:
-        same = _same(farm, connection, job, outputs)  # again: somebody may have been quicker
+        same = _same(connection, job, count)  # again: somebody may have been quicker
         if not same:
             store.add(connection, made)
+    farm.wake()
     return same or made.id
 
 
 def download(farm: Farm, download_id: str) -> DownloadView:
     """Errors: NotFound"""
-    return _view(_found(farm, download_id))
+    with farm.db.read() as connection:
+        return _view(_found(connection, download_id))
 
 
 def job_downloads(farm: Farm, job: str) -> list[DownloadView]:
@@ -67,40 +95,84 @@ def job_downloads(farm: Farm, job: str) -> list[DownloadView]:
         return [_view(each) for each in store.of_job(connection, job, *_SHOWN)]
 
 
-def download_file(farm: Farm, download_id: str) -> Path:
-    """The zip of a ready download. Errors: NotFound (deleted by age or size: says so, and that it can be packed anew)"""
-    found = _found(farm, download_id)
-    if found.status is DownloadStatus.DELETED:
-        raise NotFound(f"{found.reason or 'The zip was deleted.'} Its frames can be packed anew on the job's page.")
-    if found.status is not DownloadStatus.READY:
-        raise NotFound(f"The zip is not ready: it is {found.status}.")
-    path = zip_path(farm, found.id)
-    if not path.is_file():
-        raise NotFound("The zip is not on the farm's disk any more. Its frames can be packed anew on the job's page.")
-    return path
+def open_download(farm: Farm, download_id: str) -> OpenedZip:
+    """Make a ready download sendable. Reads no frame yet. Errors: NotFound (says why it is gone, and that it can be packed anew)"""
+    with farm.db.read() as connection:
+        found = _found(connection, download_id)
+        _check_ready(found)
+        index = store.find_index(connection, download_id)
+        assert index is not None, "end_packing writes both"
+        outdated = _rendered_anew(connection, found, index)
+    if outdated is not None:
+        reason = f"Frame {outdated} was rendered anew since this zip was packed. {_PACK_ANEW}"
+        _end_broken(farm, found, reason)
+        raise NotFound(reason)
+    plan = ZipPlan(index)
+    return OpenedZip(
+        name=found.name,
+        bytes=plan.bytes,
+        etag=f"{found.id}-{plan.bytes:x}",
+        send=lambda first, end: _send(farm, found, plan, first, end),
+    )
 
 
-def _same(farm: Farm, connection: Connection, job: str, outputs: list[Packed]) -> str | None:
-    """The download of just these frames that is there or being packed. Returns: None if there is none"""
-    count, total = len({output.frame for output in outputs}), sum(output.bytes for output in outputs)
+def _check_ready(found: Download) -> None:
+    match found.status:
+        case DownloadStatus.PACKING:
+            raise NotFound("The zip is not ready yet: it is being packed.")
+        case DownloadStatus.FAILED:
+            raise NotFound(found.reason)
+        case DownloadStatus.DELETED:
+            raise NotFound(f"{found.reason} {_PACK_ANEW}")
+
+
+def _send(farm: Farm, found: Download, plan: ZipPlan, first: int, end: int) -> Generator[bytes, None, None]:
+    try:
+        yield from send_zip(farm.cloud.objects, found.job, plan, first=first, end=end)
+    except BadFrame as error:
+        _end_broken(farm, found, str(error))
+        raise ZipBroken(str(error), is_lasting=True) from error
+    except CloudError as error:
+        log.warning("transfer broken off", job=found.job, download=found.id, error=str(error))
+        reason = "A transfer broke off: the object store could not be read. Download it again: what stopped on the way goes on from there."
+        _note_break(farm, found, reason)
+        raise ZipBroken(reason, is_lasting=False) from error
+    if found.reason and end == plan.bytes:
+        _note_break(farm, found, "")
+
+
+def _end_broken(farm: Farm, found: Download, reason: str) -> None:
+    log.warning("zip can't be sent any more", job=found.job, download=found.id, because=reason)
+    with farm.db.write() as connection:
+        store.end(connection, found, DownloadStatus.FAILED, reason=reason)
+
+
+def _note_break(farm: Farm, found: Download, reason: str) -> None:
+    with farm.db.write() as connection:
+        store.note_break(connection, found, reason=reason)
+
+
+def _rendered_anew(connection: Connection, found: Download, index: ZipIndex) -> int | None:
+    """A frame of the zip whose outputs are others now. Returns: None if all are as they were"""
+    anew = {
+        number: {(output.name, output.bytes, output.crc32) for output in outputs}
+        for number, outputs in frames.outputs_received_after(connection, found.job, found.created_at).items()
+    }
+    packed = (entry for entry in index.entries if entry.frame in anew)
+    return next((entry.frame for entry in packed if (entry.output, entry.bytes, entry.crc32) not in anew[entry.frame]), None)
+
+
+def _same(connection: Connection, job: str, count: int) -> str | None:
+    """The download of just the frames received now that is ready or being packed. Returns: None if there is none"""
     newest = store.newest_received_at(connection, job)
     for each in store.of_job(connection, job, DownloadStatus.PACKING, DownloadStatus.READY):
-        is_whole = each.status is DownloadStatus.PACKING or zip_path(farm, each.id).is_file()
-        if is_whole and (each.frames, each.total_bytes) == (count, total) and (newest is None or newest <= each.created_at):
+        if each.frames == count and (newest is None or newest <= each.created_at):
             return each.id
     return None
 
 
-def _check_size(farm: Farm, total_bytes: int) -> None:
-    limit = farm.config.downloads.max_total_gib
-    if total_bytes > limit * (1 << 30):
-        raise OutOfSpace(f"the zip would have {gib(total_bytes)}; all zips together may have {limit:g} GiB ([downloads] max_total_gib)")
-    check_room(farm, total_bytes, what="the zip")
-
-
-def _found(farm: Farm, download_id: str) -> Download:
-    with farm.db.read() as connection:
-        found = store.find(connection, download_id)
+def _found(connection: Connection, download_id: str) -> Download:
+    found = store.find(connection, download_id)
     if found is None:
         raise NotFound("there is no such download (any more)")
     return found

@@ -24,7 +24,7 @@ from supervisor.store import jobs as store
 from supervisor.store.database import Connection
 from supervisor.store.jobs import Job
 
-from .submit import FOUND_BEFORE, submit
+from .submit import FOUND_BEFORE, cloud_warnings, submit, warn_of_cloud
 
 _MAX_NAME = 200
 
@@ -115,16 +115,28 @@ def pause_job(farm: Farm, job: str) -> None:
 
 
 def resume_job(farm: Farm, job: str) -> None:
-    """Ask for the rest of a paused job; of one that was scouted, say yes to it. Errors: NotFound, Conflict, OverBudget"""
+    """Ask for the rest of a paused job; of one that was scouted, say yes to it.
+
+    Errors:  NotFound, Conflict, OverBudget; Rejected - the cloud would not render it
+    """
+    with farm.db.read() as connection:
+        seen = _resumable(farm, connection, job)
+    warnings = cloud_warnings(farm, seen)
     with farm.db.write() as connection:
-        seen = _found(connection, job)
-        if not can_resume(seen.status):
-            raise _conflict(seen, "resumed")
-        check_budget(farm, connection, seen)
+        seen = _resumable(farm, connection, job)
+        warn_of_cloud(connection, job, warnings, at=farm.now())
         is_yes = _end_scouting(connection, seen)
         because = "a person saw the scout frames and wants the rest" if is_yes else "resumed by a person"
         _moved(store.move(connection, seen, JobStatus.LAUNCHING, because=because, at=farm.now()))
     farm.wake()
+
+
+def _resumable(farm: Farm, connection: Connection, job: str) -> Job:
+    seen = _found(connection, job)
+    if not can_resume(seen.status):
+        raise _conflict(seen, "resumed")
+    check_budget(farm, connection, seen)
+    return seen
 
 
 def _end_scouting(connection: Connection, seen: Job) -> bool:
@@ -180,12 +192,15 @@ def cancel_job(farm: Farm, job: str) -> None:
 
 
 def retry_job(farm: Farm, job: str) -> None:
-    """Ask for the frames that are missing of a failed or cancelled job, with fresh attempts. Errors: NotFound, Conflict, OverBudget"""
+    """Ask for the frames that are missing of a failed or cancelled job, with fresh attempts.
+
+    Errors:  NotFound, Conflict, OverBudget; Rejected - the cloud would not render it
+    """
+    with farm.db.read() as connection:
+        seen = _retriable(farm, connection, job)
+    warnings = cloud_warnings(farm, seen)
     with farm.db.write() as connection:
-        seen = _found(connection, job)
-        if not can_retry(seen.status):
-            raise _conflict(seen, "retried")
-        check_budget(farm, connection, seen)
+        seen = _retriable(farm, connection, job)
         if seen.status is JobStatus.CANCELLED:
             _end_scouting(connection, seen)  # who asks for the rest has seen them
         counted = frames.counts(connection, job)
@@ -195,7 +210,16 @@ def retry_job(farm: Farm, job: str) -> None:
         frames.queue_missing(connection, job)
         for code in FOUND_BEFORE:
             events.clear_problem(connection, job, code)
+        warn_of_cloud(connection, job, warnings, at=farm.now())
     farm.wake()
+
+
+def _retriable(farm: Farm, connection: Connection, job: str) -> Job:
+    seen = _found(connection, job)
+    if not can_retry(seen.status):
+        raise _conflict(seen, "retried")
+    check_budget(farm, connection, seen)
+    return seen
 
 
 def delete_job(farm: Farm, job: str) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import PurePosixPath
 
+from supervisor.cloud.ports import Check, JobNeeds
 from supervisor.domain.dependencies import resolve_dependencies
 from supervisor.domain.errors import Conflict
 from supervisor.domain.frame import format_frames
@@ -14,9 +15,9 @@ from supervisor.domain.problem import Problem
 from supervisor.domain.scene import DependencyFound, FoundAs
 from supervisor.domain.scouting import scout_frames
 from supervisor.domain.settings import JobSettings
-from supervisor.domain.submission import chosen_frames, chosen_scene
+from supervisor.domain.submission import Limits, chosen_frames, chosen_scene
 from supervisor.farm import Farm
-from supervisor.readiness import blenders_of, check_files, check_main_file, limits_of, main_file
+from supervisor.readiness import blenders_of, check_cloud, check_files, check_main_file, limits_of, main_file, needs_of
 from supervisor.room import check_room
 from supervisor.spending import check_budget
 from supervisor.store import events, frames, inventory
@@ -24,8 +25,9 @@ from supervisor.store import jobs as store
 from supervisor.store.database import Connection
 from supervisor.store.jobs import Job
 
+_CLOUD_CHECK = "cloud_check"
 #: Problems that a new submission begins without.
-FOUND_BEFORE = ("frame_failed", "node_lost", "disk_full", "lost_output", "unreadable", "inbox", "cost_cap")
+FOUND_BEFORE = ("frame_failed", "node_lost", "disk_full", "lost_output", "unreadable", "inbox", "cost_cap", _CLOUD_CHECK)
 
 
 def submit(farm: Farm, job: Job, settings: JobSettings) -> None:
@@ -35,8 +37,9 @@ def submit(farm: Farm, job: Job, settings: JobSettings) -> None:
     """
     blenders = blenders_of(farm)
     with farm.db.read() as connection:
-        length = inventory.inventory(connection, job.id).bytes
-    check_room(farm, length, what="the copy of this job's files that is rendered")
+        needs = _checked_needs(connection, job.id, settings, limits_of(farm), blenders=blenders)
+    check_room(farm, needs.bytes, what="the copy of this job's files that is rendered")
+    warnings = check_cloud(farm, needs)
     with farm.db.write() as connection:
         check_files(inventory.inventory(connection, job.id))
         main = main_file(connection, job.id)
@@ -53,7 +56,32 @@ def submit(farm: Farm, job: Job, settings: JobSettings) -> None:
         scouts = scout_frames(numbers) if settings.scout else ()
         store.change_job(connection, job.id, name=named, main_file_id=main.id, frame_total=len(numbers), scout_frames=list(scouts))
         store.change_settings(connection, job.id, settings)
+        warn_of_cloud(connection, job.id, warnings, at=farm.now())
         _warn_of_missing(connection, job.id, resolve_dependencies(main.path, inventory.usable_files(connection, job.id)), at=farm.now())
+
+
+def _checked_needs(connection: Connection, job: str, settings: JobSettings, limits: Limits, *, blenders: tuple[str, ...]) -> JobNeeds:
+    """What a draft needs of the cloud, if it passes every check that needs no cloud. Errors: Rejected"""
+    held = inventory.inventory(connection, job)
+    check_files(held)
+    main = main_file(connection, job)
+    check_main_file(main, settings, limits, blenders=blenders)
+    return needs_of(main, settings, bytes=held.bytes)
+
+
+def cloud_warnings(farm: Farm, job: Job) -> tuple[Check, ...]:
+    """Ask the cloud whether a job that was submitted before would be rendered now. Returns: as `check_cloud`. Errors: Rejected"""
+    with farm.db.read() as connection:
+        needs = needs_of(main_file(connection, job.id), job.settings, bytes=inventory.inventory(connection, job.id).bytes)
+    return check_cloud(farm, needs)
+
+
+def warn_of_cloud(connection: Connection, job: str, warnings: tuple[Check, ...], *, at: datetime) -> None:
+    """Keep what the cloud warned of, in the place of what it warned of before."""
+    events.clear_problem(connection, job, _CLOUD_CHECK)
+    for check in warnings:
+        problem = Problem(code=_CLOUD_CHECK, about=check.name, severity="warning", text=check.text, remedy=check.remedy, since=at)
+        events.put_problem(connection, job, problem)
 
 
 def _warn_of_missing(connection: Connection, job: str, found: tuple[DependencyFound, ...], *, at: datetime) -> None:

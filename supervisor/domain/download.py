@@ -8,7 +8,7 @@ from enum import StrEnum
 class DownloadStatus(StrEnum):
     """Where a download stands."""
 
-    PACKING = "packing"  #: the zip is being written
-    READY = "ready"  #: the zip is whole; its link works until it expires
-    FAILED = "failed"  #: it could not be packed; `reason` says why
-    DELETED = "deleted"  #: the zip was deleted by age, by total size, or with its job
+    PACKING = "packing"  #: its frames are being looked for in the store
+    READY = "ready"  #: what is in the zip is settled; its link gives it until it expires
+    FAILED = "failed"  #: a frame was or is not as it should be; `reason` says which and what to do
+    DELETED = "deleted"  #: it was deleted by age

@@ -49,11 +49,11 @@ TRANSITIONS: Mapping[JobStatus, Mapping[JobStatus, str]] = MappingProxyType(
         _S.LAUNCHING: {
             _S.RENDERING: "an instance runs",
             _S.STAGING: "the workspace is gone: it is staged again",
-            _S.RELEASING: "cancelled, paused, nothing left to render, or no instance could be launched",
+            _S.RELEASING: "cancelled, paused, a cap reached, nothing left to render, or no instance could be launched",
         },
         _S.RENDERING: {
             _S.LAUNCHING: "every instance is gone and frames are left",
-            _S.RELEASING: "every frame has ended, or a person paused or cancelled it",
+            _S.RELEASING: "every wanted frame has ended, a cap is reached, or a person paused or cancelled it",
         },
         _S.RELEASING: {
             _S.COMPLETED: "everything is given back and every frame is received",

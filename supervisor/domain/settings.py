@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from .instance import Market
+from .workspace import WorkspaceMode
 
 #: Still-image formats that every node can check and preview, by Blender's identifier.
 FILE_FORMATS = ("PNG", "JPEG", "OPEN_EXR", "OPEN_EXR_MULTILAYER", "TIFF", "WEBP", "BMP", "TARGA", "HDR", "DPX", "CINEON", "JPEG2000")
@@ -32,6 +33,7 @@ class JobSettings:
     market: Market = Market.ON_DEMAND
     max_price_usd_per_h: Decimal | None = None  #: spot only; None: up to the on-demand price
     instance_types: tuple[str, ...] = ()  #: empty: the farm's choice
+    workspace_mode: WorkspaceMode | None = None  #: None: as the farm is configured
     scene: str | None = None  #: None: the one current when the file was saved
     camera: str | None = None  #: None: the scene's, marker cameras included
     output: OutputSettings = field(default_factory=OutputSettings)

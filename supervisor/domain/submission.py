@@ -24,7 +24,7 @@ class Limits:
 
     max_frames: int
     max_instances: int
-    rents: bool  #: False: the farm renders on its own machine: no markets, no instance types
+    rents: bool  #: False: the farm renders on its own machine: no markets, no instance types, no ways for files to come to them
 
 
 def check_settings(settings: JobSettings, limits: Limits, *, main: Inspection | None) -> None:
@@ -106,10 +106,8 @@ def _check_instances(settings: JobSettings, limits: Limits) -> None:
         raise Rejected(f"{settings.instances} instances are not possible; one job may have 1 to {limits.max_instances}", field="instances")
     if not 0 <= settings.priority <= HIGHEST_PRIORITY:
         raise Rejected(f"a priority is a whole number from 0 to {HIGHEST_PRIORITY}", field="priority")
-    if settings.market is Market.SPOT and not limits.rents:
-        raise Rejected("this farm renders on its own machine; spot needs AWS", field="market")
-    if settings.instance_types and not limits.rents:
-        raise Rejected("this farm renders on its own machine; there are no instance types to choose from", field="instance_types")
+    if not limits.rents:
+        _check_nothing_rented(settings)
     price = settings.max_price_usd_per_h
     if price is None:
         return
@@ -117,6 +115,17 @@ def _check_instances(settings: JobSettings, limits: Limits) -> None:
         raise Rejected("a highest price is for spot instances; on-demand ones have a list price", field="max_price_usd_per_h")
     if not (price.is_finite() and 0 < price <= _MAX_PRICE_USD_PER_H):
         raise Rejected(f"a highest price lies above 0 and at most at {_MAX_PRICE_USD_PER_H} dollars per hour", field="max_price_usd_per_h")
+
+
+def _check_nothing_rented(settings: JobSettings) -> None:
+    """Check that nothing is asked for that only a farm has which rents."""
+    here = "this farm renders on its own machine"
+    if settings.market is Market.SPOT:
+        raise Rejected(f"{here}; spot needs AWS", field="market")
+    if settings.instance_types:
+        raise Rejected(f"{here}; there are no instance types to choose from", field="instance_types")
+    if settings.workspace_mode:
+        raise Rejected(f"{here}; its instances need not fetch the files", field="workspace_mode")
 
 
 def _check_output(output: OutputSettings) -> None:

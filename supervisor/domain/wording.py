@@ -9,8 +9,9 @@ _CENT = Decimal("0.01")
 
 def dollars(amount: Decimal) -> str:
     """Write money: to the cent; below ten cents, where cents say too little, to a hundredth of one."""
-    if amount < Decimal("0.1") and amount.quantize(_CENT) != amount:
-        return f"${amount.quantize(Decimal('0.0001'))}"
+    exact = amount.quantize(Decimal("0.0001"))
+    if exact < Decimal("0.1") and exact.quantize(_CENT) != exact:
+        return f"${exact}"
     return f"${amount.quantize(_CENT):,}"
 
 

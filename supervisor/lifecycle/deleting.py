@@ -1,4 +1,4 @@
-"""Carry out deletions: a deleted job's rows went at once; its uploads, objects, workspace and zips go here."""
+"""Carry out deletions: a deleted job's rows went at once; its uploads, objects and workspace go here."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from supervisor.cloud.ports import CloudError
 from supervisor.farm import Farm
 from supervisor.store import deletions
 from supervisor.store.deletions import Deletion
-
-from .pack import zip_path
 
 log = structlog.get_logger(__name__)
 
@@ -46,8 +44,6 @@ def _delete(farm: Farm, deletion: Deletion, go_on: Callable[[], bool]) -> bool:
             farm.cloud.objects.delete(keys)
             if not go_on():
                 return False
-    for download, _name in deletion.downloads:
-        zip_path(farm, download).unlink(missing_ok=True)
     farm.cloud.workspaces.delete(deletion.job)
     return True
 

@@ -71,7 +71,7 @@ def _launch(farm: Farm, job: Job, lacking: int, hands: Hands, tick: Tick, watch:
         ask_for(farm, job, lacking if free is None else min(lacking, free), tick, watch, workspace=state.snapshot)
     elif job.status is JobStatus.LAUNCHING:
         with farm.db.write() as connection:
-            because = "its workspace is gone; the files are copied again"
+            because = "its workspace is gone; its files are made ready again"
             jobs.move(connection, job, JobStatus.STAGING, because=because, at=tick.now)
 
 

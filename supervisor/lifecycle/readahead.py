@@ -1,83 +1,52 @@
-"""Read stored objects one after the other, the next ones ahead, so that whoever writes does not wait for the store's answers."""
+"""Open stored objects in the order in which they will be read, the next ones ahead, so that the reader does not wait for each answer."""
 
 from __future__ import annotations
 
-import threading
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
-from queue import Empty, Full, Queue
+from collections.abc import Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import BinaryIO
 
 from supervisor.cloud.ports import ObjectStore
 
-#: Memory: at most _AHEAD objects, each with _CHUNKS_HELD chunks waiting and one in hand.
-_AHEAD = 3
-_CHUNKS_HELD = 2
-_CHUNK_BYTES = 1 << 20
-_LOOK_S = 0.2
+#: At most so many are open ahead, and only as many as make up so many bytes: a store gives up on an answer that nobody reads for long.
+_AHEAD = 4
+_AHEAD_BYTES = 16 << 20
 
 
-class _Reading:
-    """One object on its way: its chunks, then None."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """An object that will be read."""
 
-    def __init__(self, objects: ObjectStore, key: str, stop: threading.Event, pool: ThreadPoolExecutor) -> None:
-        self._objects = objects
-        self._key = key
-        self._stop = stop
-        self._chunks: Queue[bytes | None] = Queue(_CHUNKS_HELD)
-        self._running = pool.submit(self._run)
-
-    def chunks(self) -> Iterator[bytes]:
-        while chunk := self._next():
-            yield chunk
-
-    def _next(self) -> bytes | None:
-        while True:
-            try:
-                return self._chunks.get(timeout=_LOOK_S)
-            except Empty:
-                if self._running.done() and self._chunks.empty():
-                    self._running.result()  # raises what ended it
-
-    def _run(self) -> None:
-        with closing(self._objects.open(self._key)) as source:
-            while chunk := source.read(_CHUNK_BYTES):
-                if not self._hand_on(chunk):
-                    return
-        self._hand_on(None)
-
-    def _hand_on(self, chunk: bytes | None) -> bool:
-        """Returns: False if nobody wants it any more"""
-        while not self._stop.is_set():
-            try:
-                self._chunks.put(chunk, timeout=_LOOK_S)
-            except Full:
-                continue
-            return True
-        return False
+    key: str
+    first_byte: int
+    bytes: int  #: that will be read, from there on
 
 
-def read_ahead(objects: ObjectStore, keys: Sequence[str]) -> Generator[Iterator[bytes], None, None]:
-    """Give the content of each object, in order, as chunks. Each is to be read to its end before the next is asked for.
+def open_ahead(objects: ObjectStore, wanted: Iterable[Wanted]) -> Generator[Future[BinaryIO], None, None]:
+    """Give each object, perhaps still being opened. Whoever takes one closes it; those that nobody takes are closed here.
 
-    Errors:  as ObjectStore.open, raised where the chunk is asked for
+    Memory holds none of their content: what the store sends ahead waits in the connections' own buffers.
+    Errors:  as ObjectStore.open, in the Future
     """
-    stop = threading.Event()
-    waiting = iter(keys)
-    with ThreadPoolExecutor(_AHEAD, thread_name_prefix="readahead") as pool:
-        ahead: deque[_Reading] = deque()
+    pool = ThreadPoolExecutor(_AHEAD, thread_name_prefix="readahead")
+    ahead: deque[tuple[Future[BinaryIO], int]] = deque()
+    waiting = iter(wanted)
+    try:
+        while True:
+            while len(ahead) < _AHEAD and sum(length for _, length in ahead) < _AHEAD_BYTES and (one := next(waiting, None)):
+                ahead.append((pool.submit(objects.open, one.key, first_byte=one.first_byte), one.bytes))
+            if not ahead:
+                return
+            yield ahead.popleft()[0]
+    finally:
+        # not waiting: an open that hangs keeps nobody
+        pool.shutdown(wait=False, cancel_futures=True)
+        for opening, _ in ahead:
+            opening.add_done_callback(_close)
 
-        def begin_next() -> None:
-            key = next(waiting, None)
-            if key is not None:
-                ahead.append(_Reading(objects, key, stop, pool))
 
-        try:
-            for _ in range(_AHEAD):
-                begin_next()
-            while ahead:
-                yield ahead.popleft().chunks()
-                begin_next()
-        finally:
-            stop.set()
+def _close(opening: Future[BinaryIO]) -> None:
+    if not opening.cancelled() and not opening.exception():
+        opening.result().close()

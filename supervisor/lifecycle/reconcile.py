@@ -53,7 +53,7 @@ _HAS_NODES = frozenset({JobStatus.LAUNCHING, JobStatus.RENDERING, JobStatus.RELE
 _MAY_WRITE = frozenset({InstanceStatus.RUNNING, InstanceStatus.STOPPING, InstanceStatus.TERMINATING})
 #: Steps of one job in one tick: from submitted to launched takes four, and a lap must not go on for ever.
 _MOST_STEPS = 8
-#: The last good tick is written down no more often, so that an idle farm hardly writes.
+#: The last tick is written down no more often, so that an idle farm hardly writes.
 _RECORD_EVERY = timedelta(seconds=2)
 #: Seconds between ticks while no job wants anything: a command wakes the supervisor.
 _AT_REST_S = 5.0
@@ -67,7 +67,7 @@ class Supervisor:
         self._farm = farm
         self._watch = Watch()
         self._troubled: set[str] | None = None  # None: not read from the database yet
-        self._recorded_at: datetime | None = None
+        self._recorded: tuple[datetime, bool] | None = None  #: when a tick was written down last, and whether it was good
         self.lock = threading.Lock()  #: held by whatever decides on the farm's instances: ticks and sweeps
 
     def tick(self) -> float:
@@ -83,14 +83,15 @@ class Supervisor:
             settle_runs(farm, tick)
             give_up_lost(farm, tick, self._watch)
         except CloudError as error:
-            log.warning("cloud not readable, tick skipped", error=str(error))
+            self._skip(error)
             return regular_s
+        farm.standing.trouble = ""
         with farm.db.read() as connection:
             active = sorted(jobs.jobs_in(connection, ACTIVE), key=lambda job: -job.settings.priority)
         self._watch.pool.gone = gone_of_pool(farm)
         waits = [self._advance(job, tick) for job in active]
         self._tend_pool(active, tick)
-        self._record(tick)
+        self._record(tick.now)
         return min([regular_s, *waits]) if active else max(regular_s, _AT_REST_S)
 
     def _advance(self, job: Job, tick: Tick) -> float:
@@ -163,12 +164,19 @@ class Supervisor:
                 self._troubled = events.jobs_with_problem(connection, _TROUBLE)
         return self._troubled
 
-    def _record(self, tick: Tick) -> None:
-        """Write down that this tick was good."""
-        if self._recorded_at is None or tick.now - self._recorded_at >= _RECORD_EVERY:
+    def _skip(self, error: CloudError) -> None:
+        """Decide nothing: what is rented can't be seen. People learn why, once."""
+        if self._farm.standing.trouble != str(error):
+            log.warning("cloud not readable, ticks skipped", error=str(error))
+        self._farm.standing.trouble = str(error)
+        self._record(self._farm.now(), was_good=False)
+
+    def _record(self, now: datetime, *, was_good: bool = True) -> None:
+        """Write down that there was a tick, and whether it was good."""
+        if self._recorded is None or was_good != self._recorded[1] or now - self._recorded[0] >= _RECORD_EVERY:
             with self._farm.db.write() as connection:
-                facts.record_tick(connection, at=tick.now)
-            self._recorded_at = tick.now
+                facts.record_tick(connection, at=now, was_good=was_good)
+            self._recorded = now, was_good
 
 
 def settle_job(farm: Farm, job: Job, tick: Tick, watch: Watch) -> None:

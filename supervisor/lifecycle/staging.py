@@ -22,7 +22,7 @@ _DISK_FULL = "disk_full"
 def step_submitted(farm: Farm, job: Job, tick: Tick, _watch: Watch) -> float | None:
     """Take the job up."""
     with farm.db.write() as connection:
-        jobs.move(connection, job, JobStatus.STAGING, because="its files are being copied into the workspace", at=tick.now)
+        jobs.move(connection, job, JobStatus.STAGING, because="its files are being made ready", at=tick.now)
     return None
 
 
@@ -33,7 +33,7 @@ def step_staging(farm: Farm, job: Job, tick: Tick, _watch: Watch) -> float | Non
         state = _stage(farm, job, tick, state)
     if state and state.is_staged:
         with farm.db.write() as connection:
-            because = "every file is in the workspace and verified; it is being frozen"
+            because = "every file is in its place; the workspace is being frozen"
             jobs.move(connection, job, JobStatus.SNAPSHOTTING, because=because, at=tick.now)
         return None
     if state and state.problem:
@@ -49,6 +49,7 @@ def step_snapshotting(farm: Farm, job: Job, tick: Tick, _watch: Watch) -> float 
     if state and state.is_staged and not state.snapshot:
         farm.cloud.workspaces.snapshot(job.id, request_id=f"{job.id}-snapshot")
         state = farm.cloud.workspaces.state(job.id)
+        _say_progress(farm, job, state)
     if state and state.snapshot:
         with farm.db.write() as connection:
             jobs.move(connection, job, JobStatus.LAUNCHING, because="the workspace is ready; instances are asked for", at=tick.now)
@@ -73,7 +74,7 @@ def _stage(farm: Farm, job: Job, tick: Tick, state: WorkspaceState | None) -> Wo
         _say_full(farm, job, total, tick)
         return state
     try:
-        farm.cloud.workspaces.stage(job.id, wanted, request_id=f"{job.id}-stage", mode=_mode(farm))
+        farm.cloud.workspaces.stage(job.id, wanted, request_id=f"{job.id}-stage", mode=_mode(farm, job))
     except Full:
         _say_full(farm, job, total, tick)
         return state
@@ -82,9 +83,9 @@ def _stage(farm: Farm, job: Job, tick: Tick, state: WorkspaceState | None) -> Wo
     return state
 
 
-def _mode(farm: Farm) -> WorkspaceMode | None:
-    """How the files come to instances: those of the shared pool are of no job, and fetch them."""
-    return WorkspaceMode.S3 if farm.cloud.pool else None
+def _mode(farm: Farm, job: Job) -> WorkspaceMode | None:
+    """How the files come to instances: as the job asks; those of the shared pool are of no job, and fetch them."""
+    return WorkspaceMode.S3 if farm.cloud.pool else job.settings.workspace_mode
 
 
 def _staged_files(farm: Farm, job: Job) -> list[StagedFile]:
@@ -104,7 +105,7 @@ def _end_or_wait(farm: Farm, job: Job, state: WorkspaceState, tick: Tick) -> flo
     with farm.db.read() as connection:
         was_full = any(problem.code == _DISK_FULL for problem in events.problems_of(connection, job.id))
     if was_full:  # there is room again
-        farm.cloud.workspaces.stage(job.id, _staged_files(farm, job), request_id=f"{job.id}-stage", mode=_mode(farm))
+        farm.cloud.workspaces.stage(job.id, _staged_files(farm, job), request_id=f"{job.id}-stage", mode=_mode(farm, job))
         _say_progress(farm, job, state)
         return soon_s(job, tick)
     give_up(farm, job, f"its files could not be prepared: {state.problem}", tick)
@@ -120,7 +121,7 @@ def _say_unread(farm: Farm, job: Job, unread: int) -> None:
 
 def _say_full(farm: Farm, job: Job, wanted: int, tick: Tick) -> None:
     text = f"the disk is too full for a copy of this job's files ({gib(wanted)})"
-    remedy = "Delete old jobs or downloads, or give the farm a larger disk; the job then goes on by itself."
+    remedy = "Delete old jobs, or give the farm a larger disk; the job then goes on by itself."
     with farm.db.write() as connection:
         problem = Problem(code=_DISK_FULL, severity="error", text=text, remedy=remedy, since=tick.now)
         if events.put_problem(connection, job.id, problem):
@@ -129,11 +130,11 @@ def _say_full(farm: Farm, job: Job, wanted: int, tick: Tick) -> None:
 
 
 def _say_progress(farm: Farm, job: Job, state: WorkspaceState | None) -> None:
-    copied = 100 * state.staged_bytes // state.total_bytes if state and state.total_bytes else 0
+    """Tell what the cloud does with the files; how it goes about it is its own affair."""
     with farm.db.read() as connection:
         is_full = any(problem.code == _DISK_FULL for problem in events.problems_of(connection, job.id))
-    text = f"its files are being copied into the workspace: {copied} %"
-    if is_full or (text != job.reason and copied):
+    doing = state.doing if state else ""
+    if is_full or (doing and doing != job.reason):
         with farm.db.write() as connection:
             events.clear_problem(connection, job.id, _DISK_FULL)
-            jobs.say_what_it_waits_for(connection, job, text)
+            jobs.say_what_it_waits_for(connection, job, doing or "its files are being made ready")

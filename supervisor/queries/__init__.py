@@ -6,6 +6,7 @@ from supervisor.domain.frame import FrameCounts
 from supervisor.domain.problem import Problem
 from supervisor.store.events import Event as EventView
 
+from .checks import farm_checks
 from .detail import job_detail, job_files
 from .frames import frame_log, frame_preview, job_frame, job_frame_marks, job_frames, open_output
 from .instances import job_instances
@@ -42,6 +43,7 @@ __all__ = [
     "Problem",
     "Scouting",
     "TypeFigures",
+    "farm_checks",
     "frame_log",
     "frame_preview",
     "health",

@@ -95,7 +95,7 @@ def _hindrance(job: Job, rented: list[Instance]) -> tuple[Problem, ...]:
         return ()
     remedy = (
         "Nothing is lost: rendering goes on by itself when that is put right. "
-        "For room on the disk, delete old jobs or downloads, or give the farm a larger disk."
+        "For room on the disk, delete old jobs, or give the farm a larger disk."
     )
     text = f"No frame is begun at present. {beats[0].problem}"
     return (Problem(code="nodes_hindered", severity="error", text=text, remedy=remedy, since=job.status_since),)

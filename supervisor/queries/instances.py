@@ -76,7 +76,7 @@ def _said(beat: Heartbeat) -> str:
     sample = f", sample {beat.sample} of {beat.samples}" if beat.sample is not None and beat.samples else ""
     phase = f": {beat.phase}" if beat.phase and not sample else ""
     return {
-        NodeState.STARTING: "starting Blender",
+        NodeState.STARTING: beat.phase or "starting Blender",
         NodeState.OPENING: "opening the .blend",
         NodeState.RENDERING: f"rendering {frame}{sample}{phase}",
         NodeState.DELIVERING: f"uploading {_frames(beat.uploading)}",

@@ -50,12 +50,17 @@ def job_events(farm: Farm, job: str, *, limit: int = 200) -> list[Event]:
 
 
 def health(farm: Farm) -> Health:
-    """Whether the supervisor works."""
+    """Whether the supervisor works. One that only waits for the cloud does: restarting it would not help."""
     with farm.db.read() as connection:
-        last = facts.last_tick(connection)
-    silent_s = max((farm.now() - last).total_seconds(), 0.0) if last else None
+        last, looked = facts.last_tick(connection), facts.last_look(connection)
+    silent_s = max((farm.now() - looked).total_seconds(), 0.0) if looked else None
     allowed_s = max(_SILENT_AFTER_S, _SILENT_AFTER_TICKS * farm.config.tick_s)
-    return Health(is_alive=silent_s is not None and silent_s <= allowed_s, last_tick_s=silent_s, provider=farm.config.cloud.provider)
+    return Health(
+        is_alive=silent_s is not None and silent_s <= allowed_s,
+        last_tick_s=max((farm.now() - last).total_seconds(), 0.0) if last else None,
+        provider=farm.config.cloud.provider,
+        trouble=farm.standing.trouble,
+    )
 
 
 def found_job(connection: Connection, job: str) -> Job:

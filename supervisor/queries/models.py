@@ -200,6 +200,7 @@ class TypeFigures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
-    is_alive: bool  #: the last good tick is recent
+    is_alive: bool  #: the last tick is recent, though it may have been skipped
     last_tick_s: float | None  #: seconds since the last good tick; None: none yet
     provider: str
+    trouble: str  #: why the last tick was skipped, for people; empty: it was not, or another process knows

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, delete, insert, select
 
-from .schema import deletions, downloads, files
+from .schema import deletions, files
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,27 +16,20 @@ class Deletion:
 
     job: str
     uploads: tuple[tuple[str, str], ...]  #: (key, upload id) to abort
-    downloads: tuple[tuple[str, str], ...]  #: (id, name of the zip)
     at: datetime
 
 
 def leave_deletion(connection: Connection, job: str, *, at: datetime) -> None:
     """Write down what a job leaves behind that is about to be removed, in the same transaction."""
     began = select(files.c.key, files.c.upload_id).where((files.c.job_id == job) & files.c.upload_id.is_not(None))
-    zips = select(downloads.c.id, downloads.c.name).where(downloads.c.job_id == job)
-    left = {"uploads": [list(row) for row in connection.execute(began)], "downloads": [list(row) for row in connection.execute(zips)]}
-    connection.execute(insert(deletions).values(job_id=job, at=at, **left))
+    uploads = [list(row) for row in connection.execute(began)]
+    connection.execute(insert(deletions).values(job_id=job, at=at, uploads=uploads))
 
 
 def deletions_left(connection: Connection) -> list[Deletion]:
     """By time."""
     return [
-        Deletion(
-            job=row.job_id,
-            uploads=tuple((key, upload) for key, upload in row.uploads),
-            downloads=tuple((download, name) for download, name in row.downloads),
-            at=row.at,
-        )
+        Deletion(job=row.job_id, uploads=tuple((key, upload) for key, upload in row.uploads), at=row.at)
         for row in connection.execute(select(deletions).order_by(deletions.c.at, deletions.c.job_id))
     ]
 

@@ -7,14 +7,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, select, true, update
 
 from supervisor.domain.download import DownloadStatus
+from supervisor.domain.frame import FrameStatus
 from supervisor.domain.naming import Packed
+from supervisor.domain.zip_plan import ZipIndex
 
+from .encoding import index_from_bytes, index_to_bytes
 from .frames import received_outputs
 from .jobs import touch
-from .schema import downloads, frames
+from .schema import download_indexes, downloads, frames
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,11 +27,11 @@ class Download:
     id: str
     job: str
     status: DownloadStatus
-    reason: str  #: why it failed or was deleted; of one being packed, what it waits for
+    reason: str  #: why it failed or was deleted; of one being packed, what it waits for; of one that is ready, what broke a transfer off
     name: str
     frames: int
     done_bytes: int
-    total_bytes: int
+    total_bytes: int  #: of the frames; of one that is ready, of the zip
     created_at: datetime
     ready_at: datetime | None
 
@@ -40,6 +43,14 @@ def outputs_to_pack(connection: Connection, job: str) -> list[Packed]:
         for number, outputs in received_outputs(connection, job)
         for output in outputs
     ]
+
+
+def size_to_pack(connection: Connection, job: str) -> tuple[int, int]:
+    """How many received frames have outputs, and the bytes of all of these: without reading each."""
+    output = func.json_each(frames.c.outputs).table_valued("value")
+    chosen = select(func.count(frames.c.number.distinct()), func.sum(func.json_extract(output.c.value, "$[1]"))).select_from(frames)
+    row = connection.execute(chosen.join(output, true()).where((frames.c.job_id == job) & (frames.c.status == FrameStatus.RECEIVED))).one()
+    return row[0], row[1] or 0
 
 
 def newest_received_at(connection: Connection, job: str) -> datetime | None:
@@ -97,12 +108,32 @@ def note_wait(connection: Connection, seen: Download, *, reason: str) -> bool:
     return _change(connection, seen, done_bytes=0, reason=reason)
 
 
-def end(connection: Connection, seen: Download, status: DownloadStatus, *, reason: str = "", at: datetime | None = None) -> bool:
-    """Move a download on. Returns: False if somebody else did, or it is gone"""
-    values: dict[str, Any] = {"status": status, "reason": reason}
-    if status is DownloadStatus.READY:
-        values |= {"ready_at": at, "done_bytes": downloads.c.total_bytes}
-    return _change(connection, seen, **values)
+def end_packing(connection: Connection, seen: Download, index: ZipIndex, *, zip_bytes: int, at: datetime) -> bool:
+    """Make a download ready, and keep what is in it. Returns: False if it is not to be packed any more"""
+    ready = {"status": DownloadStatus.READY, "reason": "", "done_bytes": zip_bytes, "total_bytes": zip_bytes, "ready_at": at}
+    if not _change(connection, seen, **ready):
+        return False
+    connection.execute(insert(download_indexes).values(download_id=seen.id, body=index_to_bytes(index)))
+    return True
+
+
+def note_break(connection: Connection, seen: Download, *, reason: str) -> bool:
+    """Write down what broke a transfer off; empty: the last one went well. Returns: False if the zip is not to be had any more"""
+    return _change(connection, seen, reason=reason)
+
+
+def end(connection: Connection, seen: Download, status: DownloadStatus, *, reason: str) -> bool:
+    """Make a download FAILED or DELETED. Returns: False if somebody else moved it, or it is gone"""
+    if not _change(connection, seen, status=status, reason=reason):
+        return False
+    connection.execute(delete(download_indexes).where(download_indexes.c.download_id == seen.id))
+    return True
+
+
+def find_index(connection: Connection, download_id: str) -> ZipIndex | None:
+    """What is in a download. Returns: None if it is not ready"""
+    body = connection.execute(select(download_indexes.c.body).where(download_indexes.c.download_id == download_id)).scalar()
+    return index_from_bytes(body) if body is not None else None
 
 
 def _change(connection: Connection, seen: Download, **values: Any) -> bool:

@@ -12,6 +12,7 @@ from .schema import farm_facts, jobs
 _REMOVED_VERSIONS = "removed_versions"
 _TICK = "tick"
 _BOOKS = "books"
+_LOOK = "look"
 
 
 def jobs_version(connection: Connection) -> int:
@@ -27,8 +28,15 @@ def keep_removed_version(connection: Connection, version: int) -> None:
     connection.execute(row.on_conflict_do_update(index_elements=["name"], set_=raised))
 
 
-def record_tick(connection: Connection, *, at: datetime) -> None:
-    _record(connection, _TICK, at)
+def record_tick(connection: Connection, *, at: datetime, was_good: bool = True) -> None:
+    """Write down that there was a tick. Shape: was_good: False: it was skipped, for the cloud could not be read"""
+    for name in (_TICK, _LOOK) if was_good else (_LOOK,):
+        _record(connection, name, at)
+
+
+def last_look(connection: Connection) -> datetime | None:
+    """When the last tick was, good or skipped. Returns: None if there was none yet"""
+    return connection.execute(select(farm_facts.c.at).where(farm_facts.c.name == _LOOK)).scalar()
 
 
 def last_tick(connection: Connection) -> datetime | None:

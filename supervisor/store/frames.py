@@ -239,6 +239,12 @@ def received_outputs(connection: Connection, job: str) -> Iterator[tuple[int, tu
         yield number, _outputs(outputs)
 
 
+def outputs_received_after(connection: Connection, job: str, at: datetime) -> dict[int, tuple[Output, ...]]:
+    """The outputs of the frames that were received later than that, by frame."""
+    chosen = select(frames.c.number, frames.c.outputs).where((frames.c.job_id == job) & (frames.c.received_at > at))
+    return {number: _outputs(outputs) for number, outputs in connection.execute(chosen)}
+
+
 def received_bytes(connection: Connection, job: str) -> int:
     """What the outputs of a job's received frames amount to."""
     output = func.json_each(frames.c.outputs).table_valued("value", joins_implicitly=True)

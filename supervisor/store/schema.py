@@ -14,6 +14,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -310,13 +311,20 @@ downloads = Table(
     Column("ready_at", Utc),
 )
 
+#: What is in a download that is ready. A table of its own: it may have megabytes, and downloads are read often.
+download_indexes = Table(
+    "download_indexes",
+    metadata,
+    Column("download_id", String, ForeignKey("downloads.id", ondelete="CASCADE"), primary_key=True),
+    Column("body", LargeBinary, nullable=False),  # JSON, compressed
+)
+
 #: Deleted jobs that still have something in the bucket or on the disk; a row goes when all of it is gone.
 deletions = Table(
     "deletions",
     metadata,
     Column("job_id", String, primary_key=True),  # no foreign key: the job's row is gone already
     Column("uploads", JSON, nullable=False, default=list),  # [[key, upload id], …] to abort
-    Column("downloads", JSON, nullable=False, default=list),  # [[id, name], …] whose zips go
     Column("at", Utc, nullable=False),
 )
 
@@ -324,7 +332,7 @@ deletions = Table(
 farm_facts = Table(
     "farm_facts",
     metadata,
-    # removed_versions: of the jobs that are gone | tick: the last good one | books: when costs were counted last
+    # removed_versions: of the jobs that are gone | tick: the last good one | look: the last one | books: when costs were counted last
     Column("name", String, primary_key=True),
     Column("number", Integer, nullable=False, default=0),
     Column("at", Utc),

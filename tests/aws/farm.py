@@ -10,7 +10,7 @@ from supervisor.cloud.aws.compute import Ec2Compute
 from supervisor.cloud.aws.identity import FARM_TAG, Identity, tag_list
 from supervisor.cloud.aws.launch_site import LaunchSite
 from supervisor.cloud.aws.session import AwsSession
-from supervisor.cloud.aws.template import AgentRelease, base_data
+from supervisor.cloud.aws.template import base_data
 from supervisor.cloud.ports import LaunchSpec
 from supervisor.config import AwsConfig, LaunchConfig, NodeTimes, WorkspaceConfig
 from supervisor.domain.instance import Market
@@ -18,8 +18,17 @@ from tests.fakes.prices import FakePrices
 
 from .moto_server import Moto
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """An agent's release, as far as launches care."""
+
+    key: str
+    sha256: str
+
+
 IDENTITY = Identity(farm="f0f0f0f0f0f0", projects_bucket="kiln-f0-projects", received_bucket="kiln-f0-received")
-RELEASE = AgentRelease(key="agent/1-0123456789abcdef.pyz", sha256="ab" * 32)
+RELEASE = Release(key="agent/1-0123456789abcdef.pyz", sha256="ab" * 32)
 SPEC = LaunchSpec(
     job="job_a",
     count=2,
@@ -49,7 +58,7 @@ class Renting:
     aws: AwsConfig = field(default_factory=lambda: AwsConfig(describe_s=0))
     launch: LaunchConfig = field(default_factory=LaunchConfig)
     workspace: WorkspaceConfig = field(default_factory=WorkspaceConfig)
-    release: AgentRelease = RELEASE
+    release: Release = RELEASE
     prices: FakePrices = field(default_factory=FakePrices)
     clock: Callable[[], float] = field(default_factory=Clock)
 

@@ -24,6 +24,7 @@ from .world import world_of
 def repair() -> None:
     mend(Fleets, "create_fleet", _create_fleet)
     mend(Fleets, "describe_fleets", _describe_fleets)
+    mend(Fleets, "delete_fleets", _delete_fleets)
 
 
 def _create_fleet(original: Method) -> Method:
@@ -49,6 +50,25 @@ def _describe_fleets(original: Method) -> Method:
         return ActionResult({"Fleets": mine}) if mine else original(self)
 
     return describe_fleets
+
+
+def _delete_fleets(original: Method) -> Method:
+    """AWS deletes an instant fleet with its instances, and knows it for a while."""
+
+    def delete_fleets(self: Any) -> Any:
+        ids, known = self._get_param("FleetIds", []), world_of(self.ec2_backend).fleets
+        if not set(ids) & set(known):
+            return original(self)
+        if self._get_param("TerminateInstances") not in {True, "true"}:
+            raise EC2ClientError("InvalidParameterValue", "NoTerminateInstances is not supported for fleets of type instant")
+        for id in ids:
+            instances = [instance for each in known[id]["Instances"] for instance in each["InstanceIds"]]
+            alive = [one for one in instances if self.ec2_backend.get_instance(one).state != "terminated"]
+            self.ec2_backend.terminate_instances(alive) if alive else None
+            known[id]["FleetState"] = "deleted_terminating"
+        return ActionResult({"SuccessfulFleetDeletions": [{"FleetId": id} for id in ids], "UnsuccessfulFleetDeletions": []})
+
+    return delete_fleets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,3 +176,4 @@ class InstantFleet:
             "Errors": errors,
             "Tags": [{"Key": key, "Value": value} for key, value in tags.items()],
         }
+        self._backend.create_tags([self._id], tags)

@@ -23,7 +23,7 @@ from moto.ec2.responses import EC2Response
 from moto.ec2.responses.spot_instances import SpotInstances
 from moto.moto_server import werkzeug_app
 
-from . import fleets, groups, images, launching, templates
+from . import access, fleets, groups, images, launching, templates
 from .patching import Method, mend
 from .world import world_of
 
@@ -43,6 +43,7 @@ def repair_moto() -> None:
     templates.repair()
     images.repair()
     groups.repair()
+    access.repair()
     _lookups()
     _instances()
     _volumes()

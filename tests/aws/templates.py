@@ -1,4 +1,4 @@
-"""Versions of launch templates: moto describes fifteen at most, deletes none, and checks no user data."""
+"""Versions of launch templates: moto describes fifteen at most, deletes none, checks no user data, mixes the template's own tags in."""
 
 from __future__ import annotations
 
@@ -18,12 +18,24 @@ _MOST_RESULTS = 200
 
 
 def repair() -> None:
+    mend(LaunchTemplate, "create_version", _without_its_own_tags)
     mend(LaunchTemplate, "get_version", _get_version)
     mend(LaunchTemplate, "latest_version", lambda original: lambda self: self.versions[max(_numbers(self)) - 1])
     mend(LaunchTemplateBackend, "describe_launch_template_versions", _existing)
     mend(LaunchTemplates, "describe_launch_template_versions", _paged)
     # moto has no such action: it finds what it can do by the names of its methods
     setattr(EC2Response, "delete_launch_template_versions", delete_launch_template_versions)  # noqa: B010
+
+
+def _without_its_own_tags(original: Method) -> Method:
+    """moto puts the tags of the template itself among those that its data gives to what is launched."""
+
+    def create_version(self: Any, data: dict[str, Any], description: str) -> Any:
+        tags = data.get("TagSpecifications", [])
+        kept = [each for each in tags if each["ResourceType"] != "launch-template"]
+        return original(self, {**data, "TagSpecifications": kept} if tags else data, description)
+
+    return create_version
 
 
 def _deleted(template: Any) -> set[int]:

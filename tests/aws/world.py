@@ -29,6 +29,8 @@ class World:
     hides_new: bool = False  #: instances launched from now on are not described until `show_all`
     bare_replays: bool = False  #: a repeated CreateFleet answers with the fleet's id alone
     forgets_tokens: bool = False  #: client tokens are not remembered (AWS keeps them for a time only)
+    may_simulate: bool = False  #: the farm's keys may ask IAM's policy simulator
+    denied: list[str] = field(default_factory=list)  #: IAM actions that the simulator says the keys lack
     hidden: set[str] = field(default_factory=set)  #: instances that are not described yet
     calls: list[dict[str, Any]] = field(default_factory=list)  #: what was asked of EC2: {"action", "params"}
     answers: dict[tuple[str, str], tuple[str, Any]] = field(default_factory=dict)  #: (action, client token) -> (parameters, answer)

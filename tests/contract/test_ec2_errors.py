@@ -34,7 +34,7 @@ class StubbedSession(AwsSession):
         keys = {"aws_access_key_id": "a", "aws_secret_access_key": "b"}
         self.ec2 = boto3.session.Session(**keys).client("ec2", region_name="us-east-1")
 
-    def client(self, service: str, *, region: str = "") -> Any:
+    def client(self, service: str, *, region: str = "", endpoint: str = "") -> Any:
         assert service == "ec2"
         return self.ec2
 

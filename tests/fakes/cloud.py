@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from supervisor.cloud.ports import Cloud
 
+from .account import FakeAccount
 from .compute import FakeCompute
 from .objects import FakeObjectStore
 from .pool import FakePool
@@ -29,6 +30,7 @@ class FakeCloud:
         self.workspaces = FakeWorkspaces(self.objects)
         self.premises = FakePremises()
         self.prices = FakePrices()
+        self.account: FakeAccount | None = None  #: None: this cloud rents nothing
         self.pool = FakePool(self.compute)
         self.is_shared = is_shared
 
@@ -43,4 +45,5 @@ class FakeCloud:
             prices=self.prices,
             pool=self.pool if self.is_shared else None,
             internal_endpoint="http://store.invalid",
+            account=self.account,
         )

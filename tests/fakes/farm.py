@@ -29,6 +29,7 @@ from supervisor.store.database import Database
 from supervisor.store.migrate import migrate
 from supervisor.store.schema import files
 
+from .account import FakeAccount
 from .cloud import FakeCloud
 
 BEGIN = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
@@ -77,10 +78,11 @@ class FakeFarm:
         return queries.job_summary(self.farm, job).status
 
     @classmethod
-    def open(cls, folder: Path, *, slots: int | None = None, config: Config | None = None) -> FakeFarm:
-        """Open the farm of that data folder, made if need be."""
+    def open(cls, folder: Path, *, slots: int | None = None, config: Config | None = None, account: FakeAccount | None = None) -> FakeFarm:
+        """Open the farm of that data folder, made if need be. `account`: one that it rents in."""
         clock = Clock()
         cloud = FakeCloud(slots=slots, clock=clock, is_shared=bool(config and config.pool.mode == "shared"))
+        cloud.account = account
         if not (folder / "kiln.db").exists():
             (folder / "kiln.db").write_bytes(_new_database())
         db = Database.open(folder / "kiln.db")
@@ -137,13 +139,22 @@ class FakeFarm:
 
 
 def a_renting_farm(folder: Path, *, usd_per_h: str = "3.60", **money: float) -> FakeFarm:
-    """A farm whose instances, all of one type, cost money. Shape: money: keys of `[money]`; without any, there is no cap"""
-    caps = MoneyConfig(**{"max_usd_per_job": 0.0, "max_usd_per_month": 0.0, **money})  # type: ignore[arg-type]
-    bench = FakeFarm.open(folder, config=Config(cloud=CloudConfig(provider="aws"), money=caps))
-    bench.cloud.compute.price_usd_per_h = Decimal(usd_per_h)
-    bench.cloud.prices.default = Decimal(usd_per_h)
-    bench.cloud.prices.types = ("fake.large",)
+    """A farm whose instances, all of one type, cost money. Shape: money: as `renting` takes it"""
+    bench = FakeFarm.open(folder, config=renting(**money))
+    set_price(bench.cloud, usd_per_h)
     return bench
+
+
+def renting(**money: float) -> Config:
+    """The configuration of a farm that rents. Shape: money: keys of `[money]`; without any, there is no cap"""
+    caps = MoneyConfig.model_validate({"max_usd_per_job": 0.0, "max_usd_per_month": 0.0, **money})
+    return Config(cloud=CloudConfig(provider="aws"), money=caps)
+
+
+def set_price(cloud: FakeCloud, usd_per_h: str) -> None:
+    """Let every instance cost that, and be of one type."""
+    cloud.compute.price_usd_per_h = cloud.prices.default = Decimal(usd_per_h)
+    cloud.prices.types = ("fake.large",)
 
 
 @cache

@@ -25,8 +25,25 @@ def etag_of(body: bytes) -> str:
     return hashlib.md5(body, usedforsecurity=False).hexdigest()
 
 
+class _BrokenOff(io.BytesIO):
+    """An answer that ends in an error."""
+
+    def __init__(self, body: bytes, error: Exception) -> None:
+        super().__init__(body)
+        self._error = error
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        part = super().read(size)
+        if not part and size:
+            raise self._error
+        return part
+
+
 class FakeObjectStore(Trouble):
-    """`ObjectStore` in memory. `capacity_bytes` makes it full; `writes`, `reads` and `lists` are what was asked of it, key by key."""
+    """`ObjectStore` in memory. `capacity_bytes` makes it full; `writes`, `reads` and `lists` are what was asked of it, key by key.
+
+    `opened` is what was opened: (key, first byte, the stream).
+    """
 
     def __init__(self, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         super().__init__()
@@ -34,6 +51,8 @@ class FakeObjectStore(Trouble):
         self._clock = clock
         self.capacity_bytes: int | None = None
         self.writes: list[str] = []
+        self.opened: list[tuple[str, int, BinaryIO]] = []
+        self._breaks: dict[str, tuple[int, Exception]] = {}
         self.reads: list[str] = []
         self.lists: list[str] = []
 
@@ -61,7 +80,15 @@ class FakeObjectStore(Trouble):
         self._meet_trouble("open")
         if key not in self._objects:
             raise FileNotFoundError(f"there is no object {key}")
-        return io.BytesIO(self._objects[key].body[first_byte:])
+        body = self._objects[key].body[first_byte:]
+        after_bytes, error = self._breaks.pop(key, (0, None))
+        stream = _BrokenOff(body[:after_bytes], error) if error else io.BytesIO(body)
+        self.opened.append((key, first_byte, stream))
+        return stream
+
+    def break_off(self, key: str, error: Exception, *, after_bytes: int) -> None:
+        """Make the next stream of an object end in an error after so many bytes."""
+        self._breaks[key] = (after_bytes, error)
 
     def list(self, prefix: str, *, after: str = "") -> Iterator[Listed]:
         self._meet_trouble("list")

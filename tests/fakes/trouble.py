@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 
 
@@ -10,6 +11,7 @@ class Trouble:
 
     def __init__(self) -> None:
         self._next: deque[tuple[str, Exception]] = deque()
+        self._taking = threading.Lock()
 
     def fail_next(self, error: Exception, *, times: int = 1, call: str = "") -> None:
         """Make the next `times` calls raise `error` and do nothing: calls of the method `call`, or of any."""
@@ -20,7 +22,8 @@ class Trouble:
         self._next.clear()
 
     def _meet_trouble(self, call: str) -> None:
-        for entry in self._next:
-            if entry[0] in {"", call}:
-                self._next.remove(entry)
-                raise entry[1]
+        with self._taking:
+            for entry in self._next:
+                if entry[0] in {"", call}:
+                    self._next.remove(entry)
+                    raise entry[1]

@@ -20,7 +20,9 @@ class FakeWorkspaces(Trouble):
         super().__init__()
         self._objects = objects
         self.is_slow = False
+        self.doing = ""  #: what is said of a workspace that is staged or frozen slowly
         self._states: dict[str, WorkspaceState] = {}
+        self._files: dict[str, tuple[StagedFile, ...]] = {}
         self._staging: dict[str, tuple[StagedFile, ...]] = {}
         self._freezing: dict[str, str] = {}
         self.released: list[str] = []
@@ -31,8 +33,9 @@ class FakeWorkspaces(Trouble):
         self._meet_trouble("stage")
         self.modes[job] = mode
         state = self._states.get(job)
-        if state and state.is_staged:
+        if state and state.is_staged and self._files[job] == tuple(files):
             return
+        self._files[job] = tuple(files)
         self._states[job] = WorkspaceState(total_bytes=sum(file.bytes for file in files))
         self._staging[job] = tuple(files)
         if not self.is_slow:
@@ -41,7 +44,9 @@ class FakeWorkspaces(Trouble):
     def state(self, job: str) -> WorkspaceState | None:
         self._meet_trouble("state")
         self.looks += 1
-        return self._states.get(job)
+        state = self._states.get(job)
+        is_busy = job in self._staging or job in self._freezing
+        return replace(state, doing=self.doing) if state and is_busy else state
 
     def snapshot(self, job: str, *, request_id: str) -> None:
         self._meet_trouble("snapshot")

@@ -30,7 +30,6 @@ from supervisor.store import files as store
 from supervisor.store import frames
 from supervisor.store.frames import Delivery
 from tests.fakes.farm import FakeFarm
-from tests.waiting import wait_for
 
 BLEND = (Path(__file__).parents[1] / "data" / "scene-5.0.blend").read_bytes()
 MIB = 1 << 20
@@ -145,12 +144,14 @@ def test_frames_are_packed_out_of_the_store(bench: FakeFarm, farm: Farm) -> None
         with farm.db.write() as connection:
             frames.receive(connection, job, frame, delivery, at=farm.now())
     download = download_commands.begin_download(farm, job)
-    packer = Packer(farm)
-    packer.take_up()
-    wait_for(lambda: download_commands.download(farm, download).status is DownloadStatus.READY, "the zip")
-    packer.close()
-    with zipfile.ZipFile(download_commands.download_file(farm, download)) as archive:
+    Packer(farm).pack_waiting()
+    assert download_commands.download(farm, download).status is DownloadStatus.READY
+    opened = download_commands.open_download(farm, download)
+    whole = b"".join(opened.send(0, opened.bytes))
+    with zipfile.ZipFile(io.BytesIO(whole)) as archive:
         assert {name: archive.read(name) for name in archive.namelist()} == bodies
+    middle = opened.bytes // 2
+    assert b"".join(opened.send(middle, opened.bytes)) == whole[middle:]
 
 
 class _Endless(io.RawIOBase):

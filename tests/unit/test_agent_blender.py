@@ -13,6 +13,7 @@ import pytest
 
 from nodeimage.agent.blender import Blender, Event, command_line, scrubbed_environment
 from nodeimage.protocol import Failure, NodeConfig
+from tests.waiting import wait_until
 
 from .agent_fakes import PATIENCE_S
 
@@ -101,7 +102,7 @@ def test_kill_ends_the_whole_group(start: Start) -> None:
     child_pid = next_event(blender).fields["child"]
     blender.kill(ask_first=True)
     wait_for(blender, "exit")
-    assert not is_alive(child_pid)
+    wait_until(lambda: not is_alive(child_pid), what="the end of Blender's own child")
 
 
 def is_alive(pid: int) -> bool:

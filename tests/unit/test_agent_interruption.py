@@ -226,6 +226,21 @@ def test_preparation_ends_when_the_farm_wants_no_frames_any_more(rig: Rig, actio
     assert rig.beat().state is NodeState.GONE
 
 
+def test_preparation_ends_when_the_cloud_takes_the_machine_back(rig: Rig) -> None:
+    def prepare(watcher: Watcher) -> None:
+        while True:
+            watcher.look()
+            time.sleep(0.01)
+
+    rig.prepare = prepare
+    rig.put_order(1)
+    with rig.running():
+        rig.wait_for_beat(lambda beat: beat.state is NodeState.STARTING, "a node that prepares")
+        rig.announce_interruption(in_s=100.0)
+        rig.wait_for_beat(lambda beat: beat.state is NodeState.IDLE and beat.interruption_at_ms > 0, "a node that waits")
+    assert rig.claim_of(1) is None
+
+
 def test_what_an_earlier_life_left_is_given_back_although_the_files_can_not_be_had(rig: Rig) -> None:
     def prepare(watcher: Watcher) -> None:
         raise CannotPrepare("no files")

@@ -148,7 +148,7 @@ def test_frame_without_progress_is_hung_and_its_blender_killed(rig: Rig, how: st
     rig.put_order(1, 2)
     assert rig.order is not None
     settings = rig.order.settings
-    rig.change_order(settings=type(settings)(main_file="plan.json", frame_timeout_s=0.4))
+    rig.change_order(settings=type(settings)(main_file="plan.json", frame_timeout_s=1.5))
     rig.agent().run()
     [failed] = rig.journal(Outcome.FAILED)
     assert failed.failure is Failure.HANG

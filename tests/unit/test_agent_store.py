@@ -10,12 +10,12 @@ from typing import Any
 import boto3
 import pytest
 from botocore.response import StreamingBody
-from botocore.stub import Stubber
+from botocore.stub import ANY, Stubber
 
 from nodeimage.agent import store as agent_store
-from nodeimage.agent.ports import Fetched, Full, Refused, Silent, StoreError
+from nodeimage.agent.ports import Absent, Fetched, Full, Refused, Silent, StoreError
 from nodeimage.agent.store import TRIES, S3Store, connect
-from nodeimage.protocol import NodeConfig
+from nodeimage.protocol import NodeConfig, bucket_of
 
 KEY = "received/job_1/claims/00000001"
 
@@ -171,3 +171,81 @@ def test_after_long_silence_a_call_is_tried_once_only(store: S3Store, stubber: S
     answer(stubber, "get_object", 503, "SlowDown")
     with pytest.raises(Silent):
         store.get(KEY)
+
+
+# Large objects, a part at a time
+
+
+def part(body: bytes, total: int | None = None) -> dict[str, Any]:
+    where = {"ContentRange": f"bytes 0-{len(body) - 1}/{total}"} if total is not None else {}
+    return {"Body": StreamingBody(BytesIO(body), len(body)), "ContentLength": len(body), **where}
+
+
+def test_part_is_read_by_its_range_and_tells_the_whole_size(store: S3Store, stubber: Stubber) -> None:
+    stubber.add_response("get_object", part(b"cde", 10), {"Bucket": "b", "Key": "projects/j/a", "Range": "bytes=2-4"})
+    read = store.open_part("projects/j/a", first=2, count=3)
+    assert read.object_bytes == 10
+    assert b"".join(read.blocks) == b"cde"
+
+
+def test_store_that_ignores_ranges_tells_the_size_by_what_it_sends(store: S3Store, stubber: Stubber) -> None:
+    stubber.add_response("get_object", part(b"abc"))
+    assert store.open_part("projects/j/a", first=0, count=3).object_bytes == 3
+
+
+def test_part_past_the_end_is_empty_and_tells_the_size(store: S3Store, stubber: Stubber) -> None:
+    stubber.add_client_error(
+        "get_object", "InvalidRange", http_status_code=416, response_meta={"HTTPHeaders": {"content-range": "bytes */7"}}
+    )
+    read = store.open_part("projects/j/a", first=10, count=3)
+    assert (read.object_bytes, list(read.blocks)) == (7, [])
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "error"),
+    [
+        (404, "NoSuchKey", Absent),
+        (404, "NoSuchBucket", Refused),
+        (403, "AccessDenied", Refused),
+        (503, "SlowDown", Silent),
+        (500, "", Silent),
+    ],
+)
+def test_part_that_is_not_given_says_why_and_is_not_tried_again(
+    store: S3Store, stubber: Stubber, status: int, code: str, error: type[StoreError]
+) -> None:
+    answer(stubber, "get_object", status, code)
+    with pytest.raises(error) as raised:
+        store.open_part("projects/j/a", first=0, count=3)
+    assert raised.type is error
+
+
+def test_part_that_breaks_off_is_silence_in_the_middle(store: S3Store, stubber: Stubber) -> None:
+    stubber.add_response("get_object", {"Body": StreamingBody(BytesIO(b"ab"), 5), "ContentLength": 5, "ContentRange": "bytes 0-4/5"})
+    with pytest.raises(Silent, match="to its end"):
+        list(store.open_part("projects/j/a", first=0, count=5).blocks)
+
+
+# Two buckets
+
+
+def test_what_is_received_goes_into_its_own_bucket_where_there_is_one(stubber: Stubber, tmp_path: Path) -> None:
+    store = S3Store(stubber.client, bucket="p", received_bucket="r")
+    (tmp_path / "f").write_bytes(b"x")
+    stubber.add_response("get_object", found(b"x"), {"Bucket": "r", "Key": KEY})
+    stubber.add_response("get_object", part(b"x", 1), {"Bucket": "p", "Key": "projects/j/a", "Range": "bytes=0-0"})
+    stubber.add_response("list_objects_v2", {}, {"Bucket": "r", "Prefix": "received/job_1/claims/"})
+    stubber.add_response("delete_object", {}, {"Bucket": "r", "Key": KEY})
+    stubber.add_response("put_object", {}, {"Bucket": "r", "Key": KEY, "Body": ANY, "ContentType": ANY, "ChecksumAlgorithm": ANY})
+    store.get(KEY)
+    store.open_part("projects/j/a", first=0, count=1)
+    store.names("received/job_1/claims/")
+    store.delete(KEY)
+    store.put_file(KEY, tmp_path / "f")
+
+
+def test_one_bucket_holds_everything_where_no_other_is_named() -> None:
+    assert bucket_of(KEY, "b") == bucket_of("projects/j/a", "b") == "b"
+    assert bucket_of(KEY, "p", "r") == "r"
+    assert bucket_of("received/", "p", "r") == "r"
+    assert bucket_of("agent/1.pyz", "p", "r") == "p"

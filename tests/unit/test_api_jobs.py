@@ -213,6 +213,23 @@ def test_market_and_price_are_taken_where_there_is_a_market(tmp_path: Path) -> N
     assert (settings["market"], settings["max_price_usd_per_h"], settings["instance_types"]) == ("spot", 0.1, ["g5.xlarge"])
 
 
+def test_way_of_the_files_is_chosen_where_there_are_several_and_null_leaves_it_to_the_farm(tmp_path: Path) -> None:
+    config = Config.model_validate({"cloud": {"provider": "aws"}})
+    with a_site(tmp_path, config=config) as site:
+        job = site.a_job()
+
+        def wish(mode: str | None) -> Any:
+            return site.ask("PATCH", f"/jobs/{job}", json={"settings": {"workspace_mode": mode}}).get_json()
+
+        assert [wish(mode)["settings"]["workspace_mode"] for mode in ("snapshot", None)] == ["snapshot", None]
+        assert wish("floppy")["status"] == 422
+
+
+def test_way_of_the_files_is_refused_where_nothing_is_rented(site: Site) -> None:
+    wish = {"settings": {"workspace_mode": "s3"}}
+    assert set(fields(site.ask("PATCH", f"/jobs/{site.a_job()}", json=wish))) == {"workspace_mode"}
+
+
 def test_spot_on_a_farm_without_a_market_is_refused_at_its_field(site: Site) -> None:
     assert set(fields(site.ask("PATCH", f"/jobs/{site.a_job()}", json={"settings": {"market": "spot"}}))) == {"market"}
 

@@ -266,6 +266,20 @@ def test_wish_that_can_never_be_fulfilled_is_refused_with_the_reason(moto: Moto,
     assert moto.instances() == []
 
 
+def test_farm_without_instance_types_asks_for_some(moto: Moto, aws_session: AwsSession) -> None:
+    set_up_farm(moto)
+    with pytest.raises(Refused, match=r"name some in the job's settings, or in \[aws\] instance_types"):
+        Renting(aws_session, aws=AwsConfig(instance_types="")).compute.launch(SPEC, request_id="launch_1")
+
+
+def test_type_that_no_zone_of_the_subnets_has_is_refused(moto: Moto, aws_session: AwsSession) -> None:
+    set_up_farm(moto)
+    [subnet] = [each["SubnetId"] for each in moto.client("ec2").describe_subnets()["Subnets"] if each["AvailabilityZone"] == "us-east-1e"]
+    farm = Renting(aws_session, aws=AwsConfig(subnets=subnet))
+    with pytest.raises(Refused, match=r"c7i\.4xlarge: not offered in us-east-1e, where the farm's subnets are"):
+        farm.compute.launch(replace(SPEC, instance_types=("c7i.4xlarge",)), request_id="launch_1")
+
+
 def test_farm_that_is_not_set_up_is_told_to_be(moto: Moto, aws_session: AwsSession) -> None:
     with pytest.raises(Refused, match=r"not set up in its AWS account: .*kiln aws setup"):
         Renting(aws_session).compute.launch(SPEC, request_id="launch_1")

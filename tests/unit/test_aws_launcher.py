@@ -8,14 +8,13 @@ from dataclasses import replace
 import pytest
 
 from supervisor.cloud.aws.session import AwsSession
-from supervisor.cloud.aws.template import AgentRelease
 from supervisor.cloud.ports import CloudError, NoCapacity, Refused, Throttled, Unreachable
 from supervisor.domain.instance import Market
-from tests.aws.farm import SPEC, Clock, Renting, set_up_farm
+from tests.aws.farm import SPEC, Clock, Release, Renting, set_up_farm
 from tests.aws.faults import Call, Crash, Fault, Way, breakable, nothing
 from tests.aws.moto_server import Moto
 
-OTHER_RELEASE = AgentRelease(key="agent/1-fedcba9876543210.pyz", sha256="cd" * 32)
+OTHER_RELEASE = Release(key="agent/1-fedcba9876543210.pyz", sha256="cd" * 32)
 
 
 @pytest.fixture

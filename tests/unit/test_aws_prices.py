@@ -72,7 +72,7 @@ def deny(way: Way, *operations: str) -> None:
 def test_list_that_comes_with_kiln_knows_what_the_farm_rents_unless_told_otherwise() -> None:
     config, shipped = Config(), shipped_prices()
     defaults = words(config.aws.instance_types)
-    others = (config.workspace.staging_instance_type, config.ami.builder_instance_type, config.ami.gpu_builder_instance_type)
+    others = (*words(config.workspace.staging_instance_type), config.ami.builder_instance_type, config.ami.gpu_builder_instance_type)
     assert {*defaults, *others} <= shipped.instances.keys()
     assert shipped.instances["c7i.4xlarge"] == Decimal("0.714")
     assert all(Decimal("0.01") < price < 50 for price in shipped.instances.values())

@@ -96,7 +96,16 @@ def test_another_cap_is_refused_with_what_can_be_had(wanted: str, says: str) -> 
 
 @pytest.mark.parametrize(
     ("amount", "text"),
-    [("0", "$0.00"), ("0.0312", "$0.0312"), ("0.05", "$0.05"), ("0.123", "$0.12"), ("4.999", "$5.00"), ("1234.5", "$1,234.50")],
+    [
+        ("0", "$0.00"),
+        ("0.00001", "$0.00"),
+        ("0.05001", "$0.05"),
+        ("0.0312", "$0.0312"),
+        ("0.05", "$0.05"),
+        ("0.123", "$0.12"),
+        ("4.999", "$5.00"),
+        ("1234.5", "$1,234.50"),
+    ],
 )
 def test_money_is_written_as_exactly_as_it_matters(amount: str, text: str) -> None:
     assert dollars(Decimal(amount)) == text

@@ -6,6 +6,8 @@ import io
 import json
 import tarfile
 from collections.abc import Iterator
+from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,9 @@ from app.cli import main
 from app.cli.local import opened_farm
 from supervisor.commands import accounts
 from supervisor.config import Config
+from supervisor.domain.cost import Run
+from supervisor.store import runs
+from tests.fakes.farm import renting, set_price
 from tests.unit.api_site import SAMPLE, Site, a_site, serving
 
 PASSWORD = "a long enough one"
@@ -266,6 +271,12 @@ def test_submit_prints_the_job_and_its_page(site: Site, env: dict[str, str]) -> 
     assert "to render: frames 1-4" in done.stderr
 
 
+def test_submit_asks_for_a_way_of_the_files_and_says_where_there_is_none(env: dict[str, str]) -> None:
+    done = kiln("submit", SAMPLE, "--workspace", "snapshot", env=env)
+    assert done.exit_code == 1
+    assert "this farm renders on its own machine" in done.stderr
+
+
 def test_submit_with_json_prints_json_alone(env: dict[str, str]) -> None:
     done = kiln("submit", SAMPLE, "--json", env=env)
     assert json.loads(done.stdout)["status"] == "submitted"
@@ -349,6 +360,36 @@ def test_jobs_are_listed_in_columns_and_as_json(site: Site, env: dict[str, str])
         [ids[0], "draft", "0/0", "ada", "first"],
     ]
     assert [job["id"] for job in json.loads(kiln("jobs", "--json", env=env).stdout)] == ids[::-1]
+
+
+def test_jobs_are_listed_with_what_they_cost_where_anything_costs(tmp_path: Path) -> None:
+    with a_site(tmp_path, config=renting()) as site, serving(site.app) as address:
+        spent, free = site.a_job("first"), site.a_job("second one")
+        at = site.farm.now()
+        run = Run(instance="i-1", price_usd_per_h=Decimal("3.60"), began_at=at - timedelta(hours=2), ended_at=at)
+        with site.farm.db.write() as connection:
+            runs.add_run(connection, spent, run)
+        listed = kiln("jobs", env={"KILN_SERVER": address, "KILN_TOKEN": site.token})
+    assert [line.split(maxsplit=5) for line in listed.stdout.splitlines()] == [
+        [free, "draft", "0/0", "$0.00", "ada", "second one"],
+        [spent, "draft", "0/0", "$7.20", "ada", "first"],
+    ]
+
+
+def test_submit_says_what_it_would_take_and_where_it_pauses(tmp_path: Path) -> None:
+    config = renting().model_copy(update={"store": FOREIGN_STORE.store})
+    with a_site(tmp_path, config=config) as site, serving(site.app) as address:
+        set_price(site.cloud, "3.60")
+        env = {"KILN_SERVER": address, "KILN_TOKEN": site.token, "XDG_STATE_HOME": str(tmp_path / "state")}
+        done = kiln("submit", SAMPLE, "--max-cost", "12.5", "--scout", "--frames", "1-9", "--json", env=env)
+        refused = kiln("submit", SAMPLE, "--max-cost", "0.1", env=env)
+    assert done.exit_code == 0, done.stderr
+    seen = json.loads(done.stdout)
+    assert (seen["cap_usd"], seen["scouting"]["frames"]) == (12.5, [1, 5, 9])
+    assert "  estimate: time and price are unknown until a frame is rendered" in done.stderr
+    assert "  pauses at: $12.50" in done.stderr
+    assert refused.exit_code == 1
+    assert "its cap of $0.10 is nearly reached, and an instance's first minutes (about $0.30) would take it over" in refused.stderr
 
 
 def test_every_command_explains_itself() -> None:

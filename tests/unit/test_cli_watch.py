@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from app.api import models
-from app.cli.client import Client, ServerUnreachable
+from app.api import models, money_models
+from app.cli.client import Client, ServerUnreachable, Wish
 from app.cli.failure import Failed
 from app.cli.progress import Progress
-from app.cli.report import end_lines, found_lines, warning_lines
+from app.cli.report import end_lines, estimate_lines, found_lines, warning_lines
 from app.cli.watch import FrameFolder, follow
 from supervisor.domain.frame import FrameStatus
 from supervisor.domain.instance import Market
@@ -52,6 +52,7 @@ def a_job(status: str = "rendering", received: int = 0, total: int = 2, **more: 
             market=Market.ON_DEMAND,
             max_price_usd_per_h=None,
             instance_types=[],
+            workspace_mode=None,
             scene=None,
             camera=None,
             output=models.OutputSettings(name=None, format=None, resolution_pct=None, samples=None),
@@ -99,6 +100,7 @@ class FakeFarm(Client):
         self.rendered: list[models.Frame] = []
         self.bodies: dict[str, bytes] = {}
         self.fetched: list[str] = []
+        self.wishes: list[str] = []
         self.damage = 0  #: how many of the next bodies arrive damaged
 
     def job(self, job: str) -> models.Job:
@@ -106,6 +108,10 @@ class FakeFarm(Client):
         if isinstance(state, Exception):
             raise state
         return state
+
+    def wish(self, job: str, wish: Wish) -> models.Job:
+        self.wishes.append(wish)
+        return self.states[0]  # type: ignore[return-value]
 
     def frames(self, job: str) -> Iterator[models.Frame]:
         return iter(self.rendered)
@@ -138,6 +144,42 @@ def test_job_is_followed_until_it_has_ended() -> None:
         "render: releasing, 2 of 2 frames",
         "render: completed, 2 of 2 frames",
     ]
+
+
+def test_paused_job_says_why_and_is_waited_for() -> None:
+    paused = a_job("paused", 1, reason="its cost reached its cap of $5.00 ($4.98 spent)")
+    ended, said = watched(FakeFarm(paused, a_job("completed", 2)))
+    assert ended.status is JobStatus.COMPLETED
+    assert said.splitlines()[0] == "render: paused, 1 of 2 frames; its cost reached its cap of $5.00 ($4.98 spent)"
+
+
+@pytest.mark.parametrize(("answer", "wishes", "end"), [(True, ["resume"], JobStatus.COMPLETED), (False, [], JobStatus.PAUSED)])
+def test_scouted_job_is_left_where_it_waits_unless_somebody_says_yes(answer: bool, wishes: list[str], end: JobStatus) -> None:
+    scouting = models.Scouting(frames=[1, 5, 9], received=[1, 5, 9], has_ended=True)
+    farm = FakeFarm(a_job(received=2, total=9), a_job("paused", 3, total=9, scouting=scouting), a_job("completed", 9, total=9))
+    asked: list[models.Job] = []
+
+    def wants_rest(job: models.Job) -> bool:
+        asked.append(job)
+        return answer
+
+    ended = follow(farm, "job_1", progress=Progress("render", out=io.StringIO()), wants_rest=wants_rest, sleep=lambda _: None)
+
+    assert (ended.status, farm.wishes, len(asked)) == (end, wishes, 1)
+
+
+def an_estimate(low: float | None) -> money_models.Estimate:
+    usd = None if low is None else money_models.UsdRange(low=low, high=low)
+    return money_models.Estimate(
+        frames=9, instances=1, basis="file", measured=3, frame_s=None, wall_s=None, cost_usd=usd, types=[], text="about 20 min"
+    )
+
+
+def test_estimate_and_cap_are_told_before_a_job_is_submitted() -> None:
+    assert list(estimate_lines(a_job(), an_estimate(None))) == ["  estimate: about 20 min"]
+    assert list(estimate_lines(a_job(cap_usd=5.0), an_estimate(4.2))) == ["  estimate: about 20 min", "  pauses at: $5.00"]
+    assert list(estimate_lines(a_job(cap_usd=5.0), an_estimate(5.2)))[1] == "warning: that is more than its cap of $5.00; it pauses there"
+    assert list(estimate_lines(a_job(), None)) == []
 
 
 def test_farm_that_restarts_meanwhile_is_waited_for() -> None:

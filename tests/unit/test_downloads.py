@@ -1,38 +1,30 @@
-"""Zips of received frames: asked for, packed, interrupted, kept, deleted."""
+"""Zips of received frames: asked for, packed, interrupted, sent, kept, deleted."""
 
 from __future__ import annotations
 
 import io
-import threading
 import zipfile
 import zlib
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nodeimage.protocol import Output, output_key
+from nodeimage.protocol import Output, frames_prefix, output_key
 from supervisor import queries
-from supervisor.cloud.ports import Unreachable
+from supervisor.cloud.ports import Refused, Unreachable
 from supervisor.commands import downloads as commands
 from supervisor.commands import jobs
-from supervisor.config import Config, DownloadsConfig
 from supervisor.domain.download import DownloadStatus
-from supervisor.domain.errors import Conflict, NotFound, OutOfSpace
+from supervisor.domain.errors import Conflict, NotFound
 from supervisor.domain.naming import Packed, names_in_zip, zip_name
-from supervisor.lifecycle.long_file import LongFile
-from supervisor.lifecycle.pack import Packer, pack, retain_downloads, zip_path
-from supervisor.lifecycle.readahead import read_ahead
+from supervisor.lifecycle.pack import Packer, pack, retain_downloads
 from supervisor.store import downloads as store
 from supervisor.store import frames
 from supervisor.store.frames import Delivery
 from tests.fakes.farm import FakeFarm
-from tests.waiting import wait_for
-
-GIB = 1 << 30
 
 
 @pytest.fixture
@@ -76,8 +68,13 @@ def row(bench: FakeFarm, download: str) -> store.Download:
     return found
 
 
-def contents(path: Path) -> dict[str, bytes]:
-    with zipfile.ZipFile(path) as archive:
+def sent(bench: FakeFarm, download: str) -> bytes:
+    opened = commands.open_download(bench.farm, download)
+    return b"".join(opened.send(0, opened.bytes))
+
+
+def contents(bench: FakeFarm, download: str) -> dict[str, bytes]:
+    with zipfile.ZipFile(io.BytesIO(sent(bench, download))) as archive:
         assert archive.testzip() is None
         return {name: archive.read(name) for name in archive.namelist()}
 
@@ -87,17 +84,35 @@ def test_zip_has_every_received_frame_under_the_name_that_blender_gave(bench: Fa
 
     download = packed(bench, job)
 
-    assert contents(commands.download_file(bench.farm, download)) == {f"shot_{n:04d}.png": a_body(n) for n in (1, 2, 3)}
+    assert contents(bench, download) == {f"shot_{n:04d}.png": a_body(n) for n in (1, 2, 3)}
     view = commands.download(bench.farm, download)
-    assert (view.status, view.frames, view.done_bytes, view.total_bytes) == (DownloadStatus.READY, 3, 9000, 9000)
-    assert view.name == "shot (3 of 5 frames).zip"
-    assert [path.name for path in bench.farm.downloads_folder.iterdir()] == [f"{download}.zip"]
+    assert (view.status, view.frames, view.name) == (DownloadStatus.READY, 3, "shot (3 of 5 frames).zip")
 
 
-def test_zip_stores_frames_as_they_are(bench: FakeFarm) -> None:
-    path = commands.download_file(bench.farm, packed(bench, a_job(bench)))
-    with zipfile.ZipFile(path) as archive:
-        assert {entry.compress_type for entry in archive.infolist()} == {zipfile.ZIP_STORED}
+def test_packing_reads_no_frame_and_writes_nothing_but_what_is_in_the_zip(bench: FakeFarm) -> None:
+    job = a_job(bench)
+    written = len(bench.cloud.objects.writes)
+    bench.cloud.objects.lists.clear()
+
+    download = packed(bench, job)
+
+    assert bench.cloud.objects.lists == [frames_prefix(job)]
+    assert bench.cloud.objects.opened == []
+    assert len(bench.cloud.objects.writes) == written
+    assert commands.open_download(bench.farm, download).bytes > 9000
+    assert [path.name for path in bench.farm.data.iterdir() if not path.name.startswith("kiln.db")] == []
+
+
+def test_size_of_a_zip_is_known_when_it_is_ready(bench: FakeFarm) -> None:
+    job = a_job(bench)
+    download = commands.begin_download(bench.farm, job)
+    packing = commands.download(bench.farm, download)
+    assert (packing.done_bytes, packing.total_bytes) == (0, 9000)
+
+    pack(bench.farm, row(bench, download))
+
+    ready = commands.download(bench.farm, download)
+    assert ready.done_bytes == ready.total_bytes == len(sent(bench, download))
 
 
 def test_zip_of_all_frames_is_named_after_the_job(bench: FakeFarm) -> None:
@@ -109,14 +124,14 @@ def test_zip_of_all_frames_is_named_after_the_job(bench: FakeFarm) -> None:
 def test_outputs_in_folders_keep_them(bench: FakeFarm) -> None:
     job = a_job(bench, 0)
     receive(bench, job, 1, **{"shot_0001.exr": b"a", "depth__z_0001.exr": b"b"})
-    assert contents(commands.download_file(bench.farm, packed(bench, job))) == {"shot_0001.exr": b"a", "depth/z_0001.exr": b"b"}
+    assert contents(bench, packed(bench, job)) == {"shot_0001.exr": b"a", "depth/z_0001.exr": b"b"}
 
 
 def test_names_that_frames_share_get_a_folder_for_each_frame(bench: FakeFarm) -> None:
     job = a_job(bench, 0)
     for frame in (1, 2):
         receive(bench, job, frame, **{"mask.png": b"m%d" % frame, f"shot_{frame:04d}.png": b"s"})
-    names = contents(commands.download_file(bench.farm, packed(bench, job)))
+    names = contents(bench, packed(bench, job))
     assert {name: body for name, body in names.items() if "mask" in name} == {"0001/mask.png": b"m1", "0002/mask.png": b"m2"}
     assert "shot_0001.png" in names
 
@@ -137,7 +152,7 @@ def test_a_frame_received_since_makes_another_zip(bench: FakeFarm) -> None:
     receive(bench, job, 4)
     second = packed(bench, job)
     assert second != first
-    assert len(contents(commands.download_file(bench.farm, second))) == 4
+    assert len(contents(bench, second)) == 4
     assert [each.id for each in commands.job_downloads(bench.farm, job)] == [second, first]
 
 
@@ -149,13 +164,39 @@ def test_a_frame_rendered_anew_makes_another_zip(bench: FakeFarm) -> None:
     assert packed(bench, job) != first
 
 
-def test_zip_that_is_gone_from_the_disk_is_packed_again(bench: FakeFarm) -> None:
+def test_what_is_in_a_zip_stays_when_more_frames_come_and_the_farm_starts_anew(bench: FakeFarm, tmp_path: Path) -> None:
     job = a_job(bench)
-    first = packed(bench, job)
-    zip_path(bench.farm, first).unlink()
-    with pytest.raises(NotFound, match="packed anew"):
-        commands.download_file(bench.farm, first)
-    assert packed(bench, job) != first
+    download = packed(bench, job)
+    before = sent(bench, download)
+    etag = commands.open_download(bench.farm, download).etag
+    bench.clock.pass_s(1)
+    receive(bench, job, 4)
+
+    farm = replace(FakeFarm.open(tmp_path).farm, cloud=bench.farm.cloud)
+    opened = commands.open_download(farm, download)
+
+    assert (opened.etag, b"".join(opened.send(0, opened.bytes))) == (etag, before)
+
+
+def test_zip_with_a_frame_that_was_rendered_anew_since_says_so_and_can_be_packed_anew(bench: FakeFarm) -> None:
+    job = a_job(bench)
+    download = packed(bench, job)
+    bench.clock.pass_s(1)
+    receive(bench, job, 2, **{"shot_0002.png": a_body(9)})
+
+    with pytest.raises(NotFound, match="Frame 2 was rendered anew"):
+        commands.open_download(bench.farm, download)
+
+    assert commands.download(bench.farm, download).status is DownloadStatus.FAILED
+    assert contents(bench, packed(bench, job))["shot_0002.png"] == a_body(9)
+
+
+def test_frame_that_was_delivered_again_just_as_it_was_changes_nothing(bench: FakeFarm) -> None:
+    job = a_job(bench)
+    download = packed(bench, job)
+    bench.clock.pass_s(1)
+    receive(bench, job, 2)
+    assert len(contents(bench, download)) == 3
 
 
 def test_frames_received_between_asking_and_packing_are_packed(bench: FakeFarm) -> None:
@@ -176,46 +217,29 @@ def test_job_without_a_received_frame_has_nothing_to_download(bench: FakeFarm) -
         commands.begin_download(bench.farm, "job_gone")
 
 
-def test_zip_that_does_not_fit_the_disk_is_refused(bench: FakeFarm) -> None:
+def test_asking_for_a_zip_wakes_whoever_packs(bench: FakeFarm) -> None:
     job = a_job(bench)
-    bench.cloud.premises.free = 2 * GIB
-    with pytest.raises(OutOfSpace, match="the zip needs"):
-        commands.begin_download(bench.farm, job)
-    assert commands.job_downloads(bench.farm, job) == []
+    bench.woken.clear()
+    commands.begin_download(bench.farm, job)
+    assert bench.woken.is_set()
 
 
-def test_zip_larger_than_all_zips_may_be_is_refused(tmp_path: Path) -> None:
-    config = Config(downloads=DownloadsConfig.model_validate({"max_total_gib": 1e-6}))
-    bench = FakeFarm.open(tmp_path, config=config)
-    with pytest.raises(OutOfSpace, match="max_total_gib"):
-        commands.begin_download(bench.farm, a_job(bench))
-
-
-def test_packing_waits_for_room_and_goes_on_when_there_is_some(bench: FakeFarm) -> None:
+def test_full_disk_keeps_nobody_from_downloading(bench: FakeFarm) -> None:
     job = a_job(bench)
-    download = commands.begin_download(bench.farm, job)
-    bench.cloud.premises.free = 2 * GIB
-    pack(bench.farm, row(bench, download))
-    waiting = commands.download(bench.farm, download)
-    assert waiting.status is DownloadStatus.PACKING
-    assert "too full" in waiting.reason
-    assert list(bench.farm.downloads_folder.glob("*")) == []
-
-    bench.cloud.premises.free = 100 * GIB
-    pack(bench.farm, row(bench, download))
-    assert commands.download(bench.farm, download).status is DownloadStatus.READY
-    assert commands.download(bench.farm, download).reason == ""
+    bench.cloud.premises.free = 0
+    assert len(contents(bench, packed(bench, job))) == 3
 
 
 def test_packing_that_the_store_interrupts_waits_for_it(bench: FakeFarm) -> None:
     download = commands.begin_download(bench.farm, a_job(bench))
-    bench.cloud.objects.fail_next(Unreachable("no answer"), call="open")
+    bench.cloud.objects.fail_next(Unreachable("no answer"), call="list")
     pack(bench.farm, row(bench, download))
     waiting = commands.download(bench.farm, download)
     assert waiting.status is DownloadStatus.PACKING
     assert "does not answer" in waiting.reason
     pack(bench.farm, row(bench, download))
-    assert commands.download(bench.farm, download).status is DownloadStatus.READY
+    ready = commands.download(bench.farm, download)
+    assert (ready.status, ready.reason) == (DownloadStatus.READY, "")
 
 
 def test_packing_fails_with_the_frame_whose_output_is_gone(bench: FakeFarm) -> None:
@@ -224,26 +248,51 @@ def test_packing_fails_with_the_frame_whose_output_is_gone(bench: FakeFarm) -> N
     failed = commands.download(bench.farm, packed(bench, job))
     assert failed.status is DownloadStatus.FAILED
     assert failed.reason.startswith("“shot_0002.png” of frame 2 is gone from the store")
-    assert list(bench.farm.downloads_folder.glob("*")) == []
+    with pytest.raises(NotFound, match="gone from the store"):
+        commands.open_download(bench.farm, failed.id)
 
 
-@pytest.mark.parametrize("body", [a_body(7), a_body(2)[:-1], a_body(2) + b"more", b""])
-def test_packing_fails_with_the_frame_whose_output_differs_from_what_was_delivered(bench: FakeFarm, body: bytes) -> None:
+@pytest.mark.parametrize("body", [a_body(2)[:-1], a_body(2) + b"more", b""])
+def test_packing_fails_with_the_frame_whose_output_has_another_size_than_was_delivered(bench: FakeFarm, body: bytes) -> None:
     job = a_job(bench)
     bench.cloud.objects.place(output_key(job, 2, "shot_0002.png"), body, etag="y")
     failed = commands.download(bench.farm, packed(bench, job))
     assert failed.status is DownloadStatus.FAILED
     assert "frame 2 is not what its node delivered" in failed.reason
-    assert list(bench.farm.downloads_folder.glob("*")) == []
 
 
-def test_job_deleted_while_it_is_packed_leaves_no_zip(bench: FakeFarm) -> None:
+def test_packing_looks_at_no_output_but_those_of_the_frames_received(bench: FakeFarm) -> None:
+    job = a_job(bench)
+    for name in ("shot_0002.png.tmp", "other.png"):
+        bench.cloud.objects.place(output_key(job, 2, name), b"left over", etag="x")
+    assert len(contents(bench, packed(bench, job))) == 3
+
+
+def test_job_deleted_while_it_is_packed_leaves_nothing(bench: FakeFarm) -> None:
     job = a_job(bench)
     seen = row(bench, commands.begin_download(bench.farm, job))
     with bench.farm.db.write() as connection:
         connection.exec_driver_sql("DELETE FROM jobs")
     pack(bench.farm, seen)
-    assert not bench.farm.downloads_folder.exists() or list(bench.farm.downloads_folder.iterdir()) == []
+    assert indexes(bench) == 0
+
+
+def test_deleted_job_takes_what_is_known_of_its_zips_with_it(bench: FakeFarm) -> None:
+    job = a_job(bench)
+    download = packed(bench, job)
+    assert indexes(bench) == 1
+    jobs.cancel_job(bench.farm, job)
+    for _ in range(5):
+        bench.tick()
+    jobs.delete_job(bench.farm, job)
+    assert indexes(bench) == 0
+    with pytest.raises(NotFound):
+        commands.open_download(bench.farm, download)
+
+
+def indexes(bench: FakeFarm) -> int:
+    with bench.farm.db.read() as connection:
+        return int(connection.exec_driver_sql("SELECT count(*) FROM download_indexes").scalar() or 0)
 
 
 def test_packing_stops_when_the_farm_does_and_is_taken_up_again(bench: FakeFarm) -> None:
@@ -251,66 +300,92 @@ def test_packing_stops_when_the_farm_does_and_is_taken_up_again(bench: FakeFarm)
     download = commands.begin_download(bench.farm, job)
     pack(bench.farm, row(bench, download), go_on=lambda: False)
     assert commands.download(bench.farm, download).status is DownloadStatus.PACKING
-    assert list(bench.farm.downloads_folder.iterdir()) == []
 
-    packer = Packer(bench.farm)
-    packer.take_up()
-    wait_for(lambda: commands.download(bench.farm, download).status is DownloadStatus.READY, "the zip")
-    packer.take_up()
-    packer.close()
+    stopped = Packer(bench.farm)
+    stopped.close()
+    stopped.pack_waiting()
+    assert commands.download(bench.farm, download).status is DownloadStatus.PACKING
 
-
-class _Gate(io.BytesIO):
-    """An object that is not read until the gate opens."""
-
-    def __init__(self, body: bytes, opened: threading.Event) -> None:
-        super().__init__(body)
-        self._opened = opened
-
-    def read(self, size: int | None = -1) -> bytes:
-        assert self._opened.wait(30)
-        return super().read(size)
+    Packer(bench.farm).pack_waiting()
+    assert commands.download(bench.farm, download).status is DownloadStatus.READY
 
 
-class _GatedObjects:
-    """The farm's objects, each behind a gate."""
-
-    def __init__(self, bench: FakeFarm) -> None:
-        self.opened = threading.Event()
-        self._inner = bench.cloud.objects
-
-    def open(self, key: str, *, first_byte: int = 0) -> BinaryIO:
-        return _Gate(self._inner.open(key, first_byte=first_byte).read(), self.opened)
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._inner, name)
-
-
-def test_packer_packs_one_zip_once_however_often_it_is_asked(bench: FakeFarm) -> None:
-    gated = _GatedObjects(bench)
-    farm = replace(bench.farm, cloud=replace(bench.farm.cloud, objects=gated))  # type: ignore[arg-type]
-    download = commands.begin_download(bench.farm, a_job(bench))
-    packer = Packer(farm, threads=2)
+def test_packer_packs_whatever_waits_the_oldest_first(bench: FakeFarm) -> None:
+    asked = []
     for _ in range(3):
-        packer.take_up()
-    gated.opened.set()
-    wait_for(lambda: commands.download(bench.farm, download).status is DownloadStatus.READY, "the zip")
-    packer.close()
-    assert len(contents(commands.download_file(bench.farm, download))) == 3
+        asked.append(commands.begin_download(bench.farm, a_job(bench)))
+        bench.clock.pass_s(1)
+    bench.cloud.objects.fail_next(Unreachable("no answer"), call="list")
+    Packer(bench.farm).pack_waiting()
+    assert [commands.download(bench.farm, each).status for each in asked] == ["packing", "ready", "ready"]
+
+
+def test_packer_that_the_store_prevents_does_not_ask_it_over_and_over(bench: FakeFarm) -> None:
+    download = commands.begin_download(bench.farm, a_job(bench))
+    bench.cloud.objects.fail_next(Unreachable("no answer"), call="list")
+    packer = Packer(bench.farm)
+    packer.pack_waiting()
+    packer.pack_waiting()  # woken for something else
+    assert commands.download(bench.farm, download).status is DownloadStatus.PACKING
 
 
 def test_packer_that_breaks_down_fails_the_download_and_says_so(bench: FakeFarm) -> None:
     download = commands.begin_download(bench.farm, a_job(bench))
-    bench.cloud.objects.fail_next(RuntimeError("a bug"), call="open")
-    packer = Packer(bench.farm)
+    other = commands.begin_download(bench.farm, a_job(bench))
+    bench.cloud.objects.fail_next(RuntimeError("a bug"), call="list")
+    Packer(bench.farm).pack_waiting()
+    statuses = {commands.download(bench.farm, each).status for each in (download, other)}
+    assert statuses == {DownloadStatus.FAILED, DownloadStatus.READY}
+    reasons = {commands.download(bench.farm, each).reason for each in (download, other)}
+    assert any("fault of the farm's own" in reason for reason in reasons)
 
-    def is_failed() -> bool:
-        packer.take_up()
-        return commands.download(bench.farm, download).status is DownloadStatus.FAILED
 
-    wait_for(is_failed, "the failure")
-    packer.close()
-    assert "fault of the farm's own" in commands.download(bench.farm, download).reason
+def broken(bench: FakeFarm, download: str) -> commands.ZipBroken:
+    """Send a zip that can't be sent to its end. Returns: what was said of it"""
+    with pytest.raises(commands.ZipBroken) as caught:
+        sent(bench, download)
+    return caught.value
+
+
+def test_frame_that_is_not_what_was_packed_ends_the_download_for_good_and_says_why(bench: FakeFarm) -> None:
+    job = a_job(bench)
+    download = packed(bench, job)
+    bench.cloud.objects.place(output_key(job, 2, "shot_0002.png"), a_body(7), etag="y")
+
+    assert broken(bench, download).is_lasting
+
+    failed = commands.download(bench.farm, download)
+    assert failed.status is DownloadStatus.FAILED
+    assert "frame 2 is not what its node delivered" in failed.reason
+    with pytest.raises(NotFound, match="frame 2 is not what its node delivered"):
+        commands.open_download(bench.farm, download)
+    assert indexes(bench) == 0
+
+
+def test_store_that_fails_breaks_the_transfer_off_and_the_download_says_so_until_one_goes_well(bench: FakeFarm) -> None:
+    job = a_job(bench)
+    download = packed(bench, job)
+    before = queries.job_summary(bench.farm, job).version
+    bench.cloud.objects.fail_next(Refused("wrong keys"), call="open")
+
+    assert not broken(bench, download).is_lasting
+
+    noted = commands.download(bench.farm, download)
+    assert noted.status is DownloadStatus.READY
+    assert "Download it again" in noted.reason
+    assert queries.job_summary(bench.farm, job).version > before
+    assert len(contents(bench, download)) == 3
+    assert commands.download(bench.farm, download).reason == ""
+
+
+def test_job_deleted_while_its_zip_is_sent_breaks_the_transfer_off(bench: FakeFarm) -> None:
+    job = a_job(bench)
+    opened = commands.open_download(bench.farm, packed(bench, job))
+    with bench.farm.db.write() as connection:
+        connection.exec_driver_sql("DELETE FROM jobs")
+    bench.cloud.objects.delete(bench.cloud.objects.keys())
+    with pytest.raises(commands.ZipBroken, match="gone from the store"):
+        b"".join(opened.send(0, opened.bytes))
 
 
 def test_progress_of_packing_raises_the_jobs_version(bench: FakeFarm) -> None:
@@ -331,52 +406,34 @@ def test_zip_is_deleted_after_its_days_and_says_that_it_can_be_packed_anew(bench
     assert commands.download(bench.farm, download).status is DownloadStatus.READY
     bench.clock.pass_s(0.2 * 86400)
     retain_downloads(bench.farm)
-    assert not zip_path(bench.farm, download).exists()
+    assert indexes(bench) == 0
     with pytest.raises(NotFound, match=r"kept for 14 days.*packed anew"):
-        commands.download_file(bench.farm, download)
+        commands.open_download(bench.farm, download)
     assert commands.job_downloads(bench.farm, job) == []
-
-
-def test_oldest_zips_are_deleted_when_all_together_are_too_large(tmp_path: Path) -> None:
-    config = Config(downloads=DownloadsConfig.model_validate({"max_total_gib": 20_000 / GIB}))
-    bench = FakeFarm.open(tmp_path, config=config)
-    made = []
-    for _ in range(3):
-        made.append(packed(bench, a_job(bench)))  # 9,000 bytes each
-        bench.clock.pass_s(60)
-    retain_downloads(bench.farm)
-    assert [commands.download(bench.farm, each).status for each in made] == ["deleted", "ready", "ready"]
-    assert sorted(path.stem for path in bench.farm.downloads_folder.iterdir()) == sorted(made[1:])
-
-
-def test_files_that_no_download_owns_are_deleted(bench: FakeFarm) -> None:
-    download = packed(bench, a_job(bench))
-    for name in ("download_0.zip", "download_1.part"):
-        (bench.farm.downloads_folder / name).write_bytes(b"left over")
-    retain_downloads(bench.farm)
-    assert [path.stem for path in bench.farm.downloads_folder.iterdir()] == [download]
 
 
 def test_zip_is_not_given_before_it_is_ready(bench: FakeFarm) -> None:
     download = commands.begin_download(bench.farm, a_job(bench))
-    with pytest.raises(NotFound, match="packing"):
-        commands.download_file(bench.farm, download)
+    with pytest.raises(NotFound, match="being packed"):
+        commands.open_download(bench.farm, download)
     with pytest.raises(NotFound):
-        commands.download_file(bench.farm, "download_gone")
+        commands.open_download(bench.farm, "download_gone")
 
 
-def test_zip_of_many_thousand_files_opens(bench: FakeFarm) -> None:
+def test_what_is_in_a_zip_of_many_thousand_files_is_kept_small(bench: FakeFarm) -> None:
     job = a_job(bench, 0)
-    body = b"x"
-    outputs = tuple(Output(name=f"tile/{n:06d}.png", bytes=1, crc32=zlib.crc32(body)) for n in range(66_000))
-    for output in outputs:
-        bench.cloud.objects.place(output_key(job, 1, output.name), body, etag="x")
-    delivery = Delivery(node="n", attempt=1, render_s=1.0, peak_memory_bytes=1, outputs=outputs, has_preview=False)
-    with bench.farm.db.write() as connection:
-        frames.receive(connection, job, 1, delivery, at=bench.clock())
-    with zipfile.ZipFile(commands.download_file(bench.farm, packed(bench, job))) as archive:
-        assert len(archive.namelist()) == 66_000
-        assert archive.read("tile/065999.png") == b"x"
+    names = [f"tile/{n:06d}.png" for n in range(20_000)]
+    receive(bench, job, 1, **dict.fromkeys(names, b"x"))
+
+    download = packed(bench, job)
+
+    with bench.farm.db.read() as connection:
+        index = store.find_index(connection, download)
+        kept = connection.exec_driver_sql("SELECT length(body) FROM download_indexes").scalar()
+    assert index is not None
+    assert [(entry.name, entry.bytes) for entry in index.entries] == [(name, 1) for name in names]
+    assert kept is not None
+    assert kept < 400_000
 
 
 _NAMES = st.one_of(st.text(max_size=12), st.sampled_from(["a.png", "A.png", "x/a.png", "0001/a.png", "../a.png", "/a", "again/a.png"]))
@@ -400,40 +457,3 @@ def test_zip_has_a_name_that_every_system_takes(job_name: str) -> None:
     assert name.endswith("(1 of 2 frames).zip")
     assert not set(name) & set('/\\:*?"<>|\n\0')
     assert not name.startswith((".", " "))
-
-
-@pytest.mark.parametrize("length", [0, 1, 4095, 4096, (4 << 20) - 1, 4 << 20, (9 << 20) + 17])
-def test_long_file_holds_what_was_written_to_it(tmp_path: Path, length: int) -> None:
-    body = (bytes(range(251)) * (length // 251 + 1))[:length]
-    with LongFile(tmp_path / "f") as file:
-        for start in range(0, length, 1_000_003):
-            file.write(body[start : start + 1_000_003])
-        file.finish()
-    assert (tmp_path / "f").read_bytes() == body
-
-
-def test_long_file_works_where_direct_writes_do_not() -> None:
-    path = Path("/dev/shm") / f"kiln-test-{threading.get_native_id()}"
-    try:
-        with LongFile(path) as file:
-            file.write(b"abc")
-            file.finish()
-        assert path.read_bytes() == b"abc"
-    finally:
-        path.unlink(missing_ok=True)
-
-
-def test_objects_read_ahead_come_in_order_and_whole(bench: FakeFarm) -> None:
-    bodies = {f"k/{n:02d}": bytes([n]) * (n * 300_000) for n in range(12)}
-    for key, body in bodies.items():
-        bench.cloud.objects.place(key, body, etag="x")
-    assert [b"".join(chunks) for chunks in read_ahead(bench.cloud.objects, list(bodies))] == list(bodies.values())
-
-
-def test_reading_ahead_ends_when_nobody_reads_on(bench: FakeFarm) -> None:
-    for n in range(4):
-        bench.cloud.objects.place(f"k/{n}", bytes(20 << 20), etag="x")
-    reading = read_ahead(bench.cloud.objects, [f"k/{n}" for n in range(4)])
-    assert next(next(reading))
-    reading.close()
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("readahead")]

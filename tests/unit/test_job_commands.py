@@ -17,6 +17,7 @@ from supervisor.domain.file import FileStatus
 from supervisor.domain.instance import Market
 from supervisor.domain.job import JobStatus
 from supervisor.domain.settings import JobSettings, OutputSettings
+from supervisor.domain.workspace import WorkspaceMode
 from supervisor.store import deletions, jobs
 from tests.fakes.farm import FakeFarm, a_scene, an_image, an_inspection
 
@@ -76,6 +77,7 @@ def test_a_submitted_job_has_the_frames_asked_for(bench: FakeFarm) -> None:
         (JobSettings(market=Market.SPOT), "market", "spot needs AWS"),
         (JobSettings(max_price_usd_per_h=Decimal(1)), "max_price_usd_per_h", "spot"),
         (JobSettings(instance_types=("g5.xlarge",)), "instance_types", "its own machine"),
+        (JobSettings(workspace_mode=WorkspaceMode.SNAPSHOT), "workspace_mode", "its own machine"),
         (JobSettings(output=OutputSettings(format="FFMPEG")), "output.format", "PNG"),
         (JobSettings(output=OutputSettings(resolution_pct=0)), "output.resolution_pct", "1 to 1000"),
         (JobSettings(output=OutputSettings(samples=0)), "output.samples", "1 to 65536"),

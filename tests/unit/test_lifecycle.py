@@ -10,8 +10,11 @@ from nodeimage.protocol import Action, NodeState, claims_prefix, frames_prefix, 
 from supervisor import queries
 from supervisor.cloud.ports import NoCapacity, Refused, Throttled, Unreachable
 from supervisor.commands import jobs as commands
+from supervisor.config import CloudConfig, Config, MoneyConfig
 from supervisor.domain.frame import FrameStatus
 from supervisor.domain.job import JobStatus
+from supervisor.domain.settings import JobSettings
+from supervisor.domain.workspace import WorkspaceMode
 from supervisor.lifecycle.intake import check_pending
 from tests.fakes.farm import FakeFarm
 from tests.fakes.node import FakeNodes
@@ -362,6 +365,34 @@ def test_slow_staging_is_waited_for(bench: FakeFarm) -> None:
     assert bench.status(job) is JobStatus.LAUNCHING
 
 
+def test_what_the_cloud_does_with_the_files_is_the_reason_that_people_read(bench: FakeFarm) -> None:
+    job = bench.a_submitted_job()
+    workspaces = bench.cloud.workspaces
+    workspaces.is_slow = True
+    bench.tick()
+    assert queries.job_summary(bench.farm, job).reason == "its files are being made ready"
+    workspaces.doing = "the volume is being filled: 43 %"
+    bench.tick()
+    assert queries.job_summary(bench.farm, job).reason == "the volume is being filled: 43 %"
+
+    workspaces.finish()
+    workspaces.doing = "the snapshot is being made: 80 %"
+    bench.tick()
+
+    assert bench.status(job) is JobStatus.SNAPSHOTTING
+    assert queries.job_summary(bench.farm, job).reason == "the snapshot is being made: 80 %"
+
+
+@pytest.mark.parametrize("mode", [None, *WorkspaceMode])
+def test_files_are_brought_to_instances_as_the_job_wishes(tmp_path: Path, mode: WorkspaceMode | None) -> None:
+    bench = FakeFarm.open(tmp_path, config=Config(cloud=CloudConfig(provider="aws"), money=MoneyConfig(max_usd_per_month=0)))
+    job = bench.a_submitted_job(settings=JobSettings(workspace_mode=mode))
+
+    bench.tick()
+
+    assert bench.cloud.workspaces.modes == {job: mode}
+
+
 def test_a_workspace_that_is_gone_is_staged_again(bench: FakeFarm, nodes: FakeNodes) -> None:
     job = bench.a_submitted_job(frames="1-6")
     bench.tick()
@@ -387,13 +418,24 @@ def test_an_unreadable_cloud_skips_the_tick_and_nothing_is_given_up(bench: FakeF
     bench.cloud.compute.fail_next(Throttled("slow down"), times=100, call="instances")
     for _ in range(100):
         bench.tick()
-    assert not queries.health(bench.farm).is_alive
+    waiting = queries.health(bench.farm)
+    assert waiting.is_alive, "it looks again and again: restarting it would not help"
+    assert waiting.trouble == "slow down"
+    assert waiting.last_tick_s is not None
+    assert waiting.last_tick_s >= 100
 
     bench.tick()
 
     assert bench.status(job) is JobStatus.RENDERING
     assert len(bench.cloud.compute.alive()) == 1
+    assert queries.health(bench.farm).trouble == ""
+
+
+def test_a_supervisor_that_does_not_even_look_has_stopped(bench: FakeFarm) -> None:
+    bench.tick()
     assert queries.health(bench.farm).is_alive
+    bench.clock.pass_s(61)
+    assert not queries.health(bench.farm).is_alive
 
 
 def test_one_jobs_trouble_does_not_stop_another(bench: FakeFarm, nodes: FakeNodes) -> None:

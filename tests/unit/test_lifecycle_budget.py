@@ -79,12 +79,24 @@ def test_a_job_warns_at_its_share_pauses_at_its_cap_and_stays_so(tmp_path: Path)
     run_until(bench, nodes, is_paused)
 
     assert Decimal("1.60") <= warned[0] < Decimal("1.65")
-    assert reason(bench, job).startswith("its cost reached its cap of $2.00 ($1.")
+    assert reason(bench, job).startswith("its cost reached its cap of $2.00: $1.")
+    assert reason(bench, job).endswith(" is spent, and the next frames would pass it")
+    assert [p.text for p in queries.job_detail(bench.farm, job).problems] == ["its cost reached its cap of $2.00"]
     assert Decimal("1.85") < cost(bench, job) <= Decimal("2.00")
     assert bench.cloud.compute.alive() == []
     for _ in range(5):
         bench.tick(after_s=600)
     assert bench.status(job) is JobStatus.PAUSED
+
+
+def test_a_job_that_ends_within_its_cap_warns_of_it_no_more(tmp_path: Path) -> None:
+    bench = a_renting_farm(tmp_path)
+    nodes = FakeNodes(bench)
+    job = bench.a_submitted_job(frames="1-12", settings=capped("1.10"))
+    run_until(bench, nodes, lambda: "cost_cap" in codes(bench, job))
+    run_until(bench, nodes, lambda: bench.status(job) is JobStatus.COMPLETED)
+
+    assert "cost_cap" not in codes(bench, job)
 
 
 def test_no_frame_is_lost_when_a_job_pauses_at_its_cap(tmp_path: Path) -> None:
@@ -208,7 +220,7 @@ def test_every_job_pauses_at_the_months_cap_and_none_is_begun(tmp_path: Path) ->
 
     run_until(bench, nodes, lambda: all(bench.status(job) is JobStatus.PAUSED for job in both))
 
-    assert all(reason(bench, job).startswith("all jobs together reached the farm's cap of $3.00 a month ($2.") for job in both)
+    assert all(reason(bench, job).startswith("all jobs together reached the farm's cap of $3.00 a month: $2.") for job in both)
     month = queries.month(bench.farm)
     assert month is not None
     assert Decimal("2.7") < month.cost.total_usd <= Decimal("3.0")
@@ -216,6 +228,21 @@ def test_every_job_pauses_at_the_months_cap_and_none_is_begun(tmp_path: Path) ->
     with pytest.raises(OverBudget, match=r"all jobs together cost \$2.\d\d this month; the farm's cap of \$3.00 a month"):
         commands.submit_job(bench.farm, draft)
     assert "the farm's cap of $3.00 a month" in queries.job_detail(bench.farm, draft).blockers[0]
+
+
+def test_a_job_that_the_month_has_no_money_for_pauses_while_another_goes_on(tmp_path: Path) -> None:
+    bench = a_renting_farm(tmp_path, max_usd_per_month=3.0)
+    nodes = FakeNodes(bench)
+    first = bench.a_submitted_job(frames="1-500")
+    run_until(bench, nodes, lambda: cost(bench, first) > Decimal("2.58"))
+    second = bench.a_submitted_job(frames="1-500")  # what is spent leaves enough; what the first one is about to spend does not
+    for _ in range(9):
+        bench.tick()
+
+    assert bench.status(second) is JobStatus.PAUSED
+    assert reason(bench, second).startswith("all jobs together reached the farm's cap of $3.00 a month: $2.")
+    assert bench.status(first) is JobStatus.RENDERING
+    assert len(bench.cloud.compute.launches) == 1
 
 
 def test_deleting_jobs_does_not_make_the_month_cheaper(tmp_path: Path) -> None:

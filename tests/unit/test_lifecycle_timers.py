@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import threading
 import time
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
+from nodeimage.protocol import Output, output_key
 from supervisor import queries
+from supervisor.commands import downloads
 from supervisor.commands import jobs as commands
 from supervisor.config import Config, SupervisorConfig
+from supervisor.domain.download import DownloadStatus
 from supervisor.domain.job import JobStatus
 from supervisor.farm import utc_now
+from supervisor.store import frames
 from supervisor.timers import Timer, Timers
 from tests.fakes.farm import FakeFarm
 from tests.waiting import wait_until
@@ -61,6 +66,24 @@ def test_no_wake_up_call_is_lost_that_falls_into_a_tick(running: Running) -> Non
         commands.cancel_job(running.bench.farm, job)
 
     wait_until(lambda: all(running.bench.status(job) is JobStatus.CANCELLED for job in jobs))
+
+
+def test_a_download_is_packed_at_once_though_looks_for_some_are_rare(running: Running) -> None:
+    bench = running.bench
+    job = bench.a_submitted_job(frames="1")
+    bench.cloud.objects.place(output_key(job, 1, "1.png"), b"picture", etag="x")
+    outputs = (Output(name="1.png", bytes=7, crc32=zlib.crc32(b"picture")),)
+    delivery = frames.Delivery(node="n", attempt=1, render_s=1.0, peak_memory_bytes=1, outputs=outputs, has_preview=False)
+    with bench.farm.db.write() as connection:
+        frames.receive(connection, job, 1, delivery, at=utc_now())
+
+    for _ in range(3):
+        began = time.monotonic()
+        download = downloads.begin_download(bench.farm, job)
+        wait_until(lambda download=download: downloads.download(bench.farm, download).status is DownloadStatus.READY)  # type: ignore[misc]
+        assert time.monotonic() - began < 3
+        with bench.farm.db.write() as connection:
+            connection.exec_driver_sql("DELETE FROM downloads")
 
 
 def test_a_timer_that_fails_runs_again(running: Running) -> None:

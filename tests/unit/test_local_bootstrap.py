@@ -15,8 +15,8 @@ import structlog
 
 from app.bootstrap import AlreadyServed, build_farm, hold_lock, is_served, keep_secrets, open_farm, prepare_folder
 from app.logs import set_up_logs
-from supervisor.cloud.ports import Unreachable
-from supervisor.config import BadConfig, Config, LogConfig, load_config
+from supervisor.cloud.ports import SignedOut, Unreachable
+from supervisor.config import Config, LogConfig, load_config
 from supervisor.store.migrate import NewerDatabase
 
 
@@ -55,9 +55,19 @@ def test_farm_can_be_opened_beside_no_server_and_starts_nothing(tmp_path: Path) 
     farm.db.close()
 
 
-def test_provider_that_this_version_lacks_is_named(tmp_path: Path) -> None:
-    with pytest.raises(BadConfig, match="aws"):
-        open_farm(load_config(env={"KILN_CLOUD__PROVIDER": "aws"}), tmp_path, serves=True)
+def test_farm_on_aws_opens_without_credentials_and_keeps_who_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    config = load_config(env={"KILN_CLOUD__PROVIDER": "aws"})
+    ids = []
+    for _ in range(2):
+        opened = open_farm(config, tmp_path, serves=True)
+        with pytest.raises(SignedOut):
+            opened.farm.cloud.compute.instances()
+        ids.append((tmp_path / "farm.json").read_text())
+        opened.close()
+    assert ids[0] == ids[1]
 
 
 def test_store_of_ones_own_takes_the_place_of_the_farms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

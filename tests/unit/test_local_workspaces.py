@@ -187,7 +187,7 @@ def test_full_disk_is_a_problem_that_says_what_to_do(tmp_path: Path) -> None:
     objects = ObjectsOnBrokenDisk()
     workspaces = LocalWorkspaces(tmp_path, objects)
     workspaces.stage(JOB, [upload(objects, "scene.blend", b"BLENDER")], request_id="r1")
-    assert broken(workspaces).startswith("the disk is full; delete old jobs or downloads")
+    assert broken(workspaces).startswith("the disk is full; delete old jobs, or give")
     workspaces.close()
 
 

@@ -55,7 +55,7 @@ def test_a_database_that_is_behind_is_copied_before_it_changes(tmp_path: Path) -
 
     copy = migrate(db, path, migrations=steps)
 
-    assert copy == tmp_path / "kiln.db.before-0002"
+    assert copy == tmp_path / f"kiln.db.before-{len(_steps()) + 1:04d}"
     with closing(sqlite3.connect(copy)) as old, closing(sqlite3.connect(path)) as new:
         assert old.execute("SELECT name FROM users").fetchall() == [("ada",)]
         assert old.execute("SELECT count(*) FROM pragma_table_info('users') WHERE name = 'email'").fetchone() == (0,)
@@ -63,18 +63,23 @@ def test_a_database_that_is_behind_is_copied_before_it_changes(tmp_path: Path) -
 
 
 def test_steps_are_numbered_and_each_follows_the_one_before() -> None:
-    names = sorted(path.name for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))
+    names = [path.name for path in _steps()]
 
     assert [int(name[:4]) for name in names] == list(range(1, len(names) + 1))
+
+
+def _steps() -> list[Path]:
+    return sorted((MIGRATIONS / "versions").glob("[0-9]*.py"))
 
 
 def _copy_with_one_more_step(steps: Path) -> None:
     (steps / "versions").mkdir(parents=True)
     (steps / "env.py").write_text((MIGRATIONS / "env.py").read_text())
-    for path in (MIGRATIONS / "versions").glob("[0-9]*.py"):
+    for path in _steps():
         (steps / "versions" / path.name).write_text(path.read_text())
-    (steps / "versions" / "0002_more.py").write_text(
-        "import sqlalchemy as sa\nfrom alembic import op\nrevision = '0002'\ndown_revision = '0001'\n"
+    last = len(_steps())
+    (steps / "versions" / f"{last + 1:04d}_more.py").write_text(
+        f"import sqlalchemy as sa\nfrom alembic import op\nrevision = '{last + 1:04d}'\ndown_revision = '{last:04d}'\n"
         "def upgrade():\n"
         "    with op.batch_alter_table('users') as users:\n"
         "        users.add_column(sa.Column('email', sa.String(), nullable=False, server_default=''))\n"

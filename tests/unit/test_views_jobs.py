@@ -344,4 +344,4 @@ def test_packing_is_offered_and_shown_for_an_ended_job(site: WebSite, status: Jo
     assert 'id="job-pack"' in site.get(f"/jobs/{job}/downloads").text
     shown = site.post(f"/jobs/{job}/pack").text
     assert "Packing" in shown
-    assert "every 1s" in root(shown).attributes["hx-trigger"]
+    assert "every 500ms" in root(shown).attributes["hx-trigger"]

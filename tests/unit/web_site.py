@@ -27,6 +27,7 @@ from supervisor.farm import Farm
 from supervisor.queries import Problem
 from supervisor.store import events, frames
 from supervisor.store import jobs as job_store
+from tests.fakes.account import FakeAccount
 from tests.fakes.farm import FakeFarm
 
 PASSWORD = "a long enough one"
@@ -138,8 +139,8 @@ class WebSite:
 
 
 @contextmanager
-def a_web_site(folder: Path, *, config: Config | None = None) -> Iterator[WebSite]:
-    fake = FakeFarm.open(folder, config=config)
+def a_web_site(folder: Path, *, config: Config | None = None, account: FakeAccount | None = None) -> Iterator[WebSite]:
+    fake = FakeFarm.open(folder, config=config, account=account)
     app = create_app(fake.farm, secret_key="secret of the tests", link_key=LINK_KEY)
     limiter.reset()
     user = accounts.add_user(fake.farm, name="ada", password=PASSWORD, role="artist")

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from nodeimage.launch import Role, WorkspaceKind
 from supervisor.cloud.ports import Refused
 from supervisor.config import AwsConfig, NodeTimes, WorkspaceConfig, words
 
+from .believed import Believed
 from .identity import Identity
 from .images import Image, Images, Series
 from .instance_types import InstanceType, InstanceTypes
@@ -22,7 +22,6 @@ from .template_versions import TemplateVersions
 
 #: Subnets and security group are believed for so long: they change by a person's hand alone.
 _BELIEVED_S = 300.0
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,9 +61,9 @@ class LaunchSite:
             workspace=workspace,
         )
         self._session = session
-        self._agent = agent
-        self._subnets = _Believed(lambda: find_subnets(session, words(aws.subnets)), clock)
-        self._security_group = _Believed(self.versions.security_group, clock)
+        self.agent = agent
+        self._subnets = Believed(lambda: find_subnets(session, words(aws.subnets)), lasts_s=_BELIEVED_S, clock=clock)
+        self._security_group = Believed(self.versions.security_group, lasts_s=_BELIEVED_S, clock=clock)
 
     def subnets(self) -> tuple[Subnet, ...]:
         """Where instances may be launched. Errors: Refused - nowhere; Throttled, Unreachable"""
@@ -86,6 +85,8 @@ class LaunchSite:
         Shape:   types: empty: those that a job gets where it names none. Never empty, and all images have the same series of Blender for it
         Errors:  Refused - there is no such type, no image for any of them, or no zone that has one; Throttled, Unreachable
         """
+        if not types and not self.default_types:
+            raise Refused("no instance type is named: name some in the job's settings, or in [aws] instance_types")
         chosen = self.types.find(types or self.default_types)
         images = self._images(chosen, blender)
         found = [
@@ -118,39 +119,19 @@ class LaunchSite:
         """The data of a launch of a job's instances, as RunInstances takes it."""
         kind = kind_of(workspace)
         devices = [workspace_device(workspace, self.site.workspace, bytes=workspace_bytes)] if kind is WorkspaceKind.VOLUME else []
-        told = user_data(self.site, self._agent(), role=Role.RENDER, workspace=kind, job=job, blender=image.series_for(blender))
+        told = user_data(self.site, self.agent(), role=Role.RENDER, workspace=kind, job=job, blender=image.series_for(blender))
         return instance_data(self.site, image, self.security_group(), told, devices=devices)
 
     def stage_data(self, job: str, *, architecture: str = "x86_64") -> dict[str, Any]:
         """The data of a launch of the instance that fills a job's volume: the blank volume, and tags, are its launcher's to add."""
-        told = user_data(self.site, self._agent(), role=Role.STAGE, workspace=WorkspaceKind.BLANK, job=job)
+        told = user_data(self.site, self.agent(), role=Role.STAGE, workspace=WorkspaceKind.BLANK, job=job)
         return instance_data(self.site, self.images.newest(architecture), self.security_group(), told)
 
     def pool_data(self, image: Image, *, idle_s: float) -> dict[str, Any]:
         """The data of launches of the shared pool's instances, which its group makes by itself: their tags are in it."""
-        told = user_data(self.site, self._agent(), role=Role.POOL, workspace=WorkspaceKind.S3, idle_s=idle_s)
+        told = user_data(self.site, self.agent(), role=Role.POOL, workspace=WorkspaceKind.S3, idle_s=idle_s)
         return instance_data(self.site, image, self.security_group(), told, tagged=("instance", "volume"))
 
 
 def _order(image: Image, blender: Series) -> Series:
     return image.series_for(blender) or (0, 0)
-
-
-class _Believed(Generic[_T]):
-    """Something that is looked up, and believed for a while."""
-
-    def __init__(self, look: Callable[[], _T], clock: Callable[[], float]) -> None:
-        self._look = look
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._seen: tuple[_T, float] | None = None  #: with when it was seen
-
-    def __call__(self) -> _T:
-        with self._lock:
-            if self._seen is None or self._clock() - self._seen[1] > _BELIEVED_S:
-                self._seen = self._look(), self._clock()
-            return self._seen[0]
-
-    def forget(self) -> None:
-        with self._lock:
-            self._seen = None

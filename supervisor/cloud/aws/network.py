@@ -102,7 +102,7 @@ class SecurityGroup:
             return SetupStep(name=self.title, state=StepState.BLOCKED, text=str(error))
         ports = " and ".join(str(port) for port in sorted({rule.first_port for rule in self.wanted}))
         if found is None:
-            return SetupStep(name=self.title, state=StepState.ABSENT, text=f"make it: nothing may come in, TCP to ports {ports} may go out")
+            return SetupStep(name=self.title, state=StepState.ABSENT, text=f"nothing may come in, TCP to ports {ports} may go out")
         if tags_of(found).get(FARM_TAG) != self._identity.farm:
             text = "there is one of that name that is not this farm's: rename or delete it"
             return SetupStep(name=self.title, state=StepState.BLOCKED, text=text)
@@ -143,7 +143,14 @@ class SecurityGroup:
     def _create(self, vpc: str) -> str:
         tags = [{"ResourceType": "security-group", "Tags": tag_list({FARM_TAG: self._identity.farm, "Name": self._identity.name})}]
         text = "Instances of the render farm: nothing comes in"
-        made = self._ec2.create_security_group(GroupName=self._identity.name, Description=text, VpcId=vpc, TagSpecifications=tags)
+        try:
+            made = self._ec2.create_security_group(GroupName=self._identity.name, Description=text, VpcId=vpc, TagSpecifications=tags)
+        except ClientError as error:
+            # made a moment ago: by a call whose answer was lost, or a run that broke off
+            there = self._find(vpc) if error_code(error) == "InvalidGroup.Duplicate" else None
+            if there is None:
+                raise
+            return str(there["GroupId"])
         return str(made["GroupId"])
 
     def remove(self, *, dry_run: bool) -> Removal | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
@@ -15,9 +15,13 @@ from .identity import FARM_TAG, Identity
 _VERSION = "2012-10-17"
 #: Characters without white space that a managed policy may have. Source: IAM quotas, 2026-01
 MOST_CHARACTERS = 6144
+#: Kins of statements: on what is the farm's by its tag; on what is made with that tag.
+_OURS, _MADE = "Ours", "Made"
 #: The account's role for spot instances, and whose it is.
 SPOT_ROLE = "AWSServiceRoleForEC2Spot"
 SPOT_SERVICE = "spot.amazonaws.com"
+_POOL_ROLE = "AWSServiceRoleForAutoScaling"
+_POOL_SERVICE = "autoscaling.amazonaws.com"
 
 
 class Part(StrEnum):
@@ -26,6 +30,11 @@ class Part(StrEnum):
     RUN = "run"
     SET_UP = "setup"  #: and taking it down
     BUILD = "build"  #: images
+    POOL = "pool"  #: a shared pool of instances, which most farms do without
+
+
+#: What one policy holds; that of a pool is another one.
+USUAL = (Part.RUN, Part.SET_UP, Part.BUILD)
 
 
 #: Every operation that the farm calls (service:Operation, as botocore names them) -> the IAM actions that AWS checks for it.
@@ -34,7 +43,29 @@ OPERATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         # every identity may ask who it is
         "sts:GetCallerIdentity": (),
+        "auto-scaling:CreateAutoScalingGroup": (
+            "autoscaling:CreateAutoScalingGroup",
+            "autoscaling:CreateOrUpdateTags",
+            "ec2:RunInstances",
+            "ec2:CreateTags",
+            "iam:CreateServiceLinkedRole",
+            "iam:PassRole",
+        ),
+        "auto-scaling:DeleteAutoScalingGroup": ("autoscaling:DeleteAutoScalingGroup",),
+        "auto-scaling:DescribeAutoScalingGroups": ("autoscaling:DescribeAutoScalingGroups",),
+        "auto-scaling:DescribeScalingActivities": ("autoscaling:DescribeScalingActivities",),
+        "auto-scaling:DetachInstances": ("autoscaling:DetachInstances",),
+        "auto-scaling:PutScheduledUpdateGroupAction": ("autoscaling:PutScheduledUpdateGroupAction",),
+        "auto-scaling:SuspendProcesses": ("autoscaling:SuspendProcesses",),
+        "auto-scaling:TerminateInstanceInAutoScalingGroup": ("autoscaling:TerminateInstanceInAutoScalingGroup",),
+        "auto-scaling:UpdateAutoScalingGroup": (
+            "autoscaling:UpdateAutoScalingGroup",
+            "ec2:RunInstances",
+            "ec2:CreateTags",
+            "iam:PassRole",
+        ),
         "ec2:CreateFleet": ("ec2:CreateFleet", "ec2:RunInstances", "ec2:CreateTags", "iam:PassRole"),
+        "ec2:CreateImage": ("ec2:CreateImage", "ec2:CreateTags"),
         "ec2:CreateLaunchTemplate": ("ec2:CreateLaunchTemplate", "ec2:CreateTags"),
         "ec2:CreateLaunchTemplateVersion": ("ec2:CreateLaunchTemplateVersion",),
         "ec2:CreateSecurityGroup": ("ec2:CreateSecurityGroup", "ec2:CreateTags"),
@@ -42,12 +73,16 @@ OPERATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "ec2:AuthorizeSecurityGroupEgress": ("ec2:AuthorizeSecurityGroupEgress",),
         "ec2:RevokeSecurityGroupEgress": ("ec2:RevokeSecurityGroupEgress",),
         "ec2:RevokeSecurityGroupIngress": ("ec2:RevokeSecurityGroupIngress",),
+        "ec2:DeleteFleets": ("ec2:DeleteFleets",),
         "ec2:DeleteLaunchTemplate": ("ec2:DeleteLaunchTemplate",),
         "ec2:DeleteLaunchTemplateVersions": ("ec2:DeleteLaunchTemplateVersions",),
         "ec2:DeleteSecurityGroup": ("ec2:DeleteSecurityGroup",),
         "ec2:DeleteSnapshot": ("ec2:DeleteSnapshot",),
         "ec2:DeleteVolume": ("ec2:DeleteVolume",),
+        "ec2:DeregisterImage": ("ec2:DeregisterImage",),
+        "ec2:DescribeFleets": ("ec2:DescribeFleets",),
         "ec2:DescribeImages": ("ec2:DescribeImages",),
+        "ec2:DescribeInstanceTypeOfferings": ("ec2:DescribeInstanceTypeOfferings",),
         "ec2:DescribeInstanceTypes": ("ec2:DescribeInstanceTypes",),
         "ec2:DescribeInstances": ("ec2:DescribeInstances",),
         "ec2:DescribeLaunchTemplateVersions": ("ec2:DescribeLaunchTemplateVersions",),
@@ -56,7 +91,9 @@ OPERATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "ec2:DescribeSnapshots": ("ec2:DescribeSnapshots",),
         "ec2:DescribeSpotPriceHistory": ("ec2:DescribeSpotPriceHistory",),
         "ec2:DescribeSubnets": ("ec2:DescribeSubnets",),
+        "ec2:DescribeTags": ("ec2:DescribeTags",),
         "ec2:DescribeVolumes": ("ec2:DescribeVolumes",),
+        "ec2:ModifyInstanceAttribute": ("ec2:ModifyInstanceAttribute",),
         "ec2:ModifyLaunchTemplate": ("ec2:ModifyLaunchTemplate",),
         "ec2:RunInstances": ("ec2:RunInstances", "ec2:CreateTags", "iam:PassRole"),
         "ec2:StartInstances": ("ec2:StartInstances",),
@@ -109,10 +146,14 @@ OPERATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 EXTRAS = frozenset({"iam:SimulatePrincipalPolicy"})
 
 _DESCRIBES = tuple(
-    sorted(action for action in {a for actions in OPERATIONS.values() for a in actions} if action.startswith("ec2:Describe"))
+    sorted(
+        action
+        for action in {a for actions in OPERATIONS.values() for a in actions}
+        if action.startswith(("autoscaling:Describe", "ec2:Describe"))
+    )
 )
 #: EC2's create calls tag what they make; the tag is allowed for these alone, not afterwards.
-_CREATING = ("RunInstances", "CreateFleet", "CreateSnapshot", "CreateLaunchTemplate", "CreateSecurityGroup")
+_CREATING = ("RunInstances", "CreateFleet", "CreateSnapshot", "CreateImage", "CreateLaunchTemplate", "CreateSecurityGroup")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,20 +162,17 @@ class Place:
 
     identity: Identity
     region: str
-    account: str = "*"  #: the account's number; *: whichever the policy is attached in
 
     @property
     def partition(self) -> str:
         return partition_of(self.region)
 
     def ec2(self, *kinds: str) -> tuple[str, ...]:
-        """Resource names of EC2 things. Images and snapshots have no account in theirs."""
-        return tuple(
-            f"arn:{self.partition}:ec2:{self.region}:{'' if kind in {'image', 'snapshot'} else self.account}:{kind}/*" for kind in kinds
-        )
+        """Resource names of EC2 things, of whichever account the policy is attached in. Those of images and snapshots have none."""
+        return tuple(f"arn:{self.partition}:ec2:{self.region}:{'' if kind in {'image', 'snapshot'} else '*'}:{kind}/*" for kind in kinds)
 
     def iam(self, path: str) -> str:
-        return f"arn:{self.partition}:iam::{self.account}:{path}"
+        return f"arn:{self.partition}:iam::*:{path}"
 
     @property
     def role(self) -> str:
@@ -159,6 +197,16 @@ class Statement:
     actions: tuple[str, ...]
     resources: tuple[str, ...]
     conditions: Mapping[str, Mapping[str, str | list[str]]] = field(default_factory=dict)
+    kin: str = ""  #: statements of one kin may be merged: their actions know none of each other's resources
+
+    def with_kin(self, other: Statement) -> Statement:
+        """Both in one, which allows the same."""
+        assert self.kin == other.kin, "statements of one kin are merged"
+        assert self.conditions == other.conditions, "a kin is known by its conditions"
+        resources = tuple(dict.fromkeys((*self.resources, *other.resources)))
+        everything = tuple(name for name in resources if name.endswith(":*"))
+        actions = tuple(sorted({*self.actions, *other.actions}))
+        return replace(self, sid=self.kin, actions=actions, resources=everything or resources)
 
     def document(self) -> dict[str, object]:
         found: dict[str, object] = {"Sid": self.sid, "Effect": "Allow", "Action": list(self.actions), "Resource": list(self.resources)}
@@ -173,19 +221,28 @@ def partition_of(region: str) -> str:
     return "aws"
 
 
-def farm_policy(place: Place, *, parts: Iterable[Part] = tuple(Part)) -> dict[str, Any]:
-    """The least policy that the farm's own keys need, as IAM takes it."""
+def farm_policy(place: Place, *, parts: Iterable[Part] = USUAL) -> dict[str, Any]:
+    """The least policy that the farm's own keys need, as IAM takes it. That of a shared pool is asked for by its part."""
     chosen = frozenset(parts)
-    return _policy(each for each in statements(place) if each.part in chosen)
+    return _policy(_merged(each for each in statements(place) if each.part in chosen))
+
+
+def _merged(chosen: Iterable[Statement]) -> Iterator[Statement]:
+    """The same in fewer statements: a policy may not be long."""
+    kins: dict[str, Statement] = {}
+    for each in chosen:
+        if not each.kin:
+            yield each
+        else:
+            kins[each.kin] = kins[each.kin].with_kin(each) if each.kin in kins else each
+    yield from kins.values()
 
 
 def statements(place: Place) -> tuple[Statement, ...]:
-    return (*_renting(place), *_own_things(place), *_buckets(place), *_setting_up(place))
+    return (*_renting(place), *_own_things(place), *_buckets(place), *_setting_up(place), *_building(place), *_pooling(place))
 
 
 def _renting(place: Place) -> tuple[Statement, ...]:
-    requested = {"StringEquals": {f"aws:RequestTag/{FARM_TAG}": place.identity.farm}}
-    own = {"StringEquals": {f"aws:ResourceTag/{FARM_TAG}": place.identity.farm}}
     launch = ("ec2:RunInstances", "ec2:CreateFleet")
     return (
         Statement(
@@ -207,31 +264,37 @@ def _renting(place: Place) -> tuple[Statement, ...]:
             part=Part.RUN,
             actions=launch,
             resources=place.ec2("launch-template", "security-group", "snapshot"),
-            conditions=own,
+            conditions=own(place),
         ),
         Statement(
             sid="LaunchTagged",
             part=Part.RUN,
             actions=launch,
             resources=place.ec2("fleet", "volume"),
-            conditions=requested,
+            conditions=requested(place),
+            kin=_MADE,
         ),
         Statement(
             sid="LaunchInstances",
             part=Part.RUN,
             actions=launch,
             resources=place.ec2("instance"),
-            conditions={"StringEquals": {**requested["StringEquals"], "ec2:MetadataHttpTokens": "required"}},
+            conditions={"StringEquals": {**requested(place)["StringEquals"], "ec2:MetadataHttpTokens": "required"}},
         ),
         Statement(
-            sid="SnapshotTagged", part=Part.RUN, actions=("ec2:CreateSnapshot",), resources=place.ec2("snapshot"), conditions=requested
+            sid="SnapshotTagged",
+            part=Part.RUN,
+            actions=("ec2:CreateSnapshot",),
+            resources=place.ec2("snapshot"),
+            conditions=requested(place),
+            kin=_MADE,
         ),
         Statement(
             sid="TagWhatIsMade",
             part=Part.RUN,
             actions=("ec2:CreateTags",),
             resources=(f"arn:{place.partition}:ec2:{place.region}:*",),
-            conditions={"StringEquals": {**requested["StringEquals"], "ec2:CreateAction": list(_CREATING)}},
+            conditions={"StringEquals": {**requested(place)["StringEquals"], "ec2:CreateAction": list(_CREATING)}},
         ),
         Statement(
             sid="GiveInstancesTheirRole",
@@ -245,23 +308,25 @@ def _renting(place: Place) -> tuple[Statement, ...]:
 
 def _own_things(place: Place) -> tuple[Statement, ...]:
     everything = (f"arn:{place.partition}:ec2:{place.region}:*",)
-    own = {"StringEquals": {f"aws:ResourceTag/{FARM_TAG}": place.identity.farm}}
     return (
         Statement(
-            sid="Ours",
+            sid="OursToRun",
             part=Part.RUN,
             actions=(
                 "ec2:CreateLaunchTemplateVersion",
                 "ec2:CreateSnapshot",
+                "ec2:DeleteFleets",
                 "ec2:DeleteLaunchTemplateVersions",
                 "ec2:DeleteSnapshot",
                 "ec2:DeleteVolume",
+                "ec2:ModifyInstanceAttribute",
                 "ec2:StartInstances",
                 "ec2:StopInstances",
                 "ec2:TerminateInstances",
             ),
             resources=everything,
-            conditions=own,
+            conditions=own(place),
+            kin=_OURS,
         ),
         Statement(
             sid="OursToSetUp",
@@ -275,7 +340,8 @@ def _own_things(place: Place) -> tuple[Statement, ...]:
                 "ec2:RevokeSecurityGroupIngress",
             ),
             resources=everything,
-            conditions=own,
+            conditions=own(place),
+            kin=_OURS,
         ),
     )
 
@@ -316,7 +382,6 @@ def _buckets(place: Place) -> tuple[Statement, ...]:
 
 
 def _setting_up(place: Place) -> tuple[Statement, ...]:
-    requested = {"StringEquals": {f"aws:RequestTag/{FARM_TAG}": place.identity.farm}}
     spot = place.iam(f"role/aws-service-role/{SPOT_SERVICE}/{SPOT_ROLE}")
     return (
         Statement(
@@ -324,7 +389,8 @@ def _setting_up(place: Place) -> tuple[Statement, ...]:
             part=Part.SET_UP,
             actions=("ec2:CreateLaunchTemplate", "ec2:CreateSecurityGroup"),
             resources=place.ec2("launch-template", "security-group"),
-            conditions=requested,
+            conditions=requested(place),
+            kin=_MADE,
         ),
         # A rule has a name of its own without tags; the group that it belongs to must be ours.
         Statement(
@@ -369,6 +435,56 @@ def _setting_up(place: Place) -> tuple[Statement, ...]:
             actions=("iam:CreateServiceLinkedRole",),
             resources=(spot,),
             conditions={"StringEquals": {"iam:AWSServiceName": SPOT_SERVICE}},
+        ),
+    )
+
+
+def _building(place: Place) -> tuple[Statement, ...]:
+    return (
+        Statement(
+            sid="OursToBuild",
+            part=Part.BUILD,
+            actions=("ec2:CreateImage", "ec2:DeregisterImage"),
+            resources=place.ec2("image", "instance", "snapshot"),
+            conditions=own(place),
+            kin=_OURS,
+        ),
+        Statement(
+            sid="ImagesTagged",
+            part=Part.BUILD,
+            actions=("ec2:CreateImage",),
+            resources=place.ec2("image", "snapshot"),
+            conditions=requested(place),
+            kin=_MADE,
+        ),
+    )
+
+
+def requested(place: Place) -> dict[str, dict[str, str | list[str]]]:
+    """The condition that what is made bears the farm's tag from the start."""
+    return {"StringEquals": {f"aws:RequestTag/{FARM_TAG}": place.identity.farm}}
+
+
+def own(place: Place) -> dict[str, dict[str, str | list[str]]]:
+    """The condition that what is touched bears the farm's tag."""
+    return {"StringEquals": {f"aws:ResourceTag/{FARM_TAG}": place.identity.farm}}
+
+
+def _pooling(place: Place) -> tuple[Statement, ...]:
+    group = f"arn:{place.partition}:autoscaling:{place.region}:*:autoScalingGroup:*:autoScalingGroupName/{place.identity.name}"
+    return (
+        Statement(
+            sid="Pool",
+            part=Part.POOL,
+            actions=tuple(sorted({a for actions in OPERATIONS.values() for a in actions if a.startswith("autoscaling:")} - {*_DESCRIBES})),
+            resources=(group,),
+        ),
+        Statement(
+            sid="PoolRole",
+            part=Part.POOL,
+            actions=("iam:CreateServiceLinkedRole",),
+            resources=(place.iam(f"role/aws-service-role/{_POOL_SERVICE}/{_POOL_ROLE}"),),
+            conditions={"StringEquals": {"iam:AWSServiceName": _POOL_SERVICE}},
         ),
     )
 

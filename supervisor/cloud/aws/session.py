@@ -15,7 +15,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ProfileNotFound
 
-from supervisor.cloud.ports import SIGNED_OUT, Refused, SignedOut
+from supervisor.cloud.ports import SIGN_IN, SIGNED_OUT, Refused, SignedOut
 
 #: The Pricing API answers in few regions; it knows the prices of all.
 PRICING_REGION = "us-east-1"
@@ -77,28 +77,26 @@ class AwsSession:
         self._lock = threading.Lock()
         self._session: Any = None  #: None: no credentials were found yet
         self._look_again_at = 0.0
-        self._clients: dict[tuple[str, str], Any] = {}
+        self._clients: dict[tuple[str, str, str], Any] = {}
 
-    def client(self, service: str, *, region: str = "") -> Any:  # Any: boto3's clients are made at run time
+    def client(self, service: str, *, region: str = "", endpoint: str = "") -> Any:  # Any: boto3's clients are made at run time
         """A client of a service. It is kept here: ask again at each use, for the credentials may change.
 
+        Shape:   endpoint: another address of the service, such as one by which browsers reach a store; empty: its own
         Errors:  SignedOut - there are no credentials; Refused - there is no such profile
         """
-        wanted = (service, region or (self._s3_region if service == "s3" else "") or self.region)
+        region = region or (self._s3_region if service == "s3" else "") or self.region
+        endpoint = endpoint or (self.s3_endpoint if service == "s3" else "")
+        wanted = (service, region, endpoint)
         with self._lock:
             session = self._signed_in()
             if wanted not in self._clients:
-                self._clients[wanted] = _make(session, *wanted, endpoint=self.s3_endpoint if service == "s3" else "")
+                self._clients[wanted] = _make(session, service, region, endpoint=endpoint)
             return self._clients[wanted]
 
-    def late(self, service: str) -> Any:
+    def late(self, service: str, *, endpoint: str = "") -> Any:
         """What stands for a client of the service where one is kept: it asks for the client of the moment at each use."""
-        return _LateClient(self, service)
-
-    def s3_at(self, endpoint: str) -> Any:
-        """An S3 client for another address of the same store, to sign URLs for it. Errors: as `client`"""
-        with self._lock:
-            return _make(self._signed_in(), "s3", self._s3_region or self.region, endpoint=endpoint)
+        return _LateClient(self, service, endpoint)
 
     def source(self) -> str:
         """Where the credentials come from, for people. Errors: SignedOut - there are none"""
@@ -137,7 +135,7 @@ class AwsSession:
         if self._session is None and self._clock() >= self._look_again_at:
             self._look()
         if self._session is None:
-            raise SignedOut(SIGNED_OUT)
+            raise SignedOut(f"{SIGNED_OUT}; {SIGN_IN}")
         return self._session
 
     def _look(self) -> None:
@@ -178,12 +176,13 @@ class AwsSession:
 class _LateClient:
     """A client that is looked up at each use."""
 
-    def __init__(self, session: AwsSession, service: str) -> None:
+    def __init__(self, session: AwsSession, service: str, endpoint: str) -> None:
         self._session = session
         self._service = service
+        self._endpoint = endpoint
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._session.client(self._service), name)
+        return getattr(self._session.client(self._service, endpoint=self._endpoint), name)
 
 
 def _make(session: Any, service: str, region: str, *, endpoint: str) -> Any:

@@ -80,7 +80,7 @@ class AwsSetup:
                 continue
             step.make()
             done = "made" if found.state is StepState.ABSENT else "changed"
-            yield replace(found, state=StepState.READY, text=f"{done}: {found.text.removeprefix('make it: ')}")
+            yield replace(found, state=StepState.READY, text=f"{done}: {found.text}")
 
     def steps(self, origin: str = "") -> list[Step]:
         group = self.security_group()
@@ -137,7 +137,7 @@ class BaseTemplate:
         """See how it is. Errors: CloudError"""
         found = self._find()
         if found is None:
-            text = "make it: encrypted volumes, no metadata without a session token, instances that end when they shut down"
+            text = "instances with the role and the group, that tell nothing without a session token, and end when they shut down"
             return SetupStep(name=self.title, state=StepState.ABSENT, text=text)
         if tags_of(found).get(FARM_TAG) != self._farm:
             text = "there is one of that name that is not this farm's: delete it"

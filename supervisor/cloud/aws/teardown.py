@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from supervisor.cloud.ports import Refused, Removal, RemovalState
 
 from .errors import aws_errors
 from .identity import FARM_TAG
+from .inventory import Inventory
+from .pool import remove_group
 from .setup import AwsSetup
 
-_LIVING = ["pending", "running", "stopping", "stopped"]
 _SHOWN = 8
 
 
@@ -21,8 +21,7 @@ def tear_down(setup: AwsSetup, *, with_data: bool, dry_run: bool) -> Iterator[Re
     Shape:   with_data: the buckets too, with the projects and frames in them; dry_run: only say so
     Errors:  Refused - something of the farm is still rented; Throttled, Unreachable
     """
-    images, kept = _images(setup)
-    rented = _rented(setup, kept)
+    rented = _rented(setup)
     if rented:
         shown = ", ".join(rented[:_SHOWN]) + (f" and {len(rented) - _SHOWN} more" if len(rented) > _SHOWN else "")
         raise Refused(
@@ -30,12 +29,13 @@ def tear_down(setup: AwsSetup, *, with_data: bool, dry_run: bool) -> Iterator[Re
             "or give back what nobody owns with `kiln sweep`; then repeat this"
         )
     # Each thing before what it uses.
+    yield from _gone(remove_group(setup.session, setup.identity.name, dry_run=dry_run))
     for remove in (setup.template(setup.security_group()).remove, setup.profile().remove, setup.role().remove):
         yield from _gone(remove(dry_run=dry_run))
     yield from _gone(setup.security_group().remove(dry_run=dry_run))
     for bucket in setup.buckets():
         yield from _gone(bucket.remove(with_data=with_data, dry_run=dry_run))
-    for image in images:
+    for image in _images(setup):
         yield Removal(name=f"image {image}", state=RemovalState.STAYS, text="`kiln ami prune --all` removes the farm's images")
     yield Removal(name="keys of the farm", state=RemovalState.STAYS, text="delete their user in the AWS console if nothing else uses it")
 
@@ -45,36 +45,18 @@ def _gone(found: Removal | None) -> Iterator[Removal]:
         yield found
 
 
-def _ours(setup: AwsSetup) -> list[dict[str, Any]]:
-    return [{"Name": f"tag:{FARM_TAG}", "Values": [setup.identity.farm]}]
-
-
-def _images(setup: AwsSetup) -> tuple[list[str], frozenset[str]]:
-    """Returns: the farm's images; the snapshots that they are made of"""
+def _images(setup: AwsSetup) -> list[str]:
+    ours = [{"Name": f"tag:{FARM_TAG}", "Values": [setup.identity.farm]}]
     with aws_errors("look for the farm's images"):
-        found = setup.session.client("ec2").describe_images(Owners=["self"], Filters=_ours(setup))["Images"]
-    snapshots = {
-        device["Ebs"]["SnapshotId"] for image in found for device in image["BlockDeviceMappings"] if "SnapshotId" in device.get("Ebs", {})
-    }
-    return [image["ImageId"] for image in found], frozenset(snapshots)
+        found = setup.session.client("ec2").describe_images(Owners=["self"], Filters=ours)["Images"]
+    return [image["ImageId"] for image in found]
 
 
-def _rented(setup: AwsSetup, kept: frozenset[str]) -> list[str]:
-    """What costs money and bears the farm's tag, but for the snapshots of images."""
-    ec2, ours = setup.session.client("ec2"), _ours(setup)
-    with aws_errors("look for what the farm rents"):
-        living = [*ours, {"Name": "instance-state-name", "Values": _LIVING}]
-        instances = [
-            one["InstanceId"]
-            for page in ec2.get_paginator("describe_instances").paginate(Filters=living)
-            for group in page["Reservations"]
-            for one in group["Instances"]
-        ]
-        volumes = [one["VolumeId"] for page in ec2.get_paginator("describe_volumes").paginate(Filters=ours) for one in page["Volumes"]]
-        snapshots = [
-            one["SnapshotId"]
-            for page in ec2.get_paginator("describe_snapshots").paginate(OwnerIds=["self"], Filters=ours)
-            for one in page["Snapshots"]
-            if one["SnapshotId"] not in kept
-        ]
-    return [*instances, *volumes, *snapshots]
+def _rented(setup: AwsSetup) -> list[str]:
+    """What costs money and bears the farm's tag, but for images: they are kept on purpose."""
+    inventory = Inventory(setup.session, farm=setup.identity.farm)
+    return [
+        *(instance.id for instance in inventory.instances() if not instance.is_ending),
+        *(volume.id for volume in inventory.volumes() if not volume.is_ending),
+        *(snapshot.id for snapshot in inventory.snapshots() if not snapshot.image),
+    ]

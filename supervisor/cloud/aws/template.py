@@ -22,21 +22,13 @@ _GIB = 1 << 30
 
 
 class Agent(Protocol):
-    """The agent in the projects bucket."""
+    """The agent's release that is in the projects bucket."""
 
     @property
     def key(self) -> str: ...
 
     @property
-    def sha256(self) -> str: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AgentRelease:
-    """An agent that was put into the projects bucket."""
-
-    key: str
-    sha256: str  #: 64 hex digits
+    def sha256(self) -> str: ...  #: 64 hex digits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from supervisor.cloud.ports import BlenderFound, Check, Compute, Holding, JobNeeds, ObjectStore, Workspaces
 from supervisor.cloud.s3_uploads import S3Uploads
+from supervisor.cloud.stray_uploads import stray_uploads
 from supervisor.domain.instance import InstanceStatus
 
 from .blender import Search, apt_line, missing_libraries
@@ -91,7 +92,7 @@ class LocalPremises:
     def _check_room(self) -> Check:
         free = shutil.disk_usage(self._data).free
         is_ok = free > 2 * self._min_free_bytes
-        remedy = "" if is_ok else "delete old jobs or downloads, or give the farm a larger disk"
+        remedy = "" if is_ok else "delete old jobs, or give the farm a larger disk"
         kept = f"{self._min_free_bytes / _GIB:.1f} GiB are kept free"
         return Check(name="disk", is_ok=is_ok, text=f"{free / _GIB:.1f} GiB free; {kept}", remedy=remedy)
 
@@ -136,9 +137,6 @@ class LocalPremises:
             if job not in known_jobs and folder.exists() and datetime.fromtimestamp(folder.stat().st_mtime, UTC) < youngest:
                 what = f"workspace of the unknown job {job}"
                 yield _Orphan(id=f"workspace {job}", what=what, remove=partial(self._workspaces.delete, job))
-        for upload in self._uploads.unfinished(""):
-            prefix, _, rest = upload.key.partition("/")
-            job = rest.split("/")[0]
-            if prefix in {"projects", "received"} and job not in known_jobs and upload.begun_at < youngest:
-                what = f"unfinished upload of {upload.key}"
-                yield _Orphan(id=f"upload {upload.upload_id}", what=what, remove=partial(self._uploads.abort, upload.key, upload.upload_id))
+        for upload in stray_uploads(self._uploads, known_jobs, begun_before=youngest):
+            what = f"unfinished upload of {upload.key}"
+            yield _Orphan(id=f"upload {upload.upload_id}", what=what, remove=partial(self._uploads.abort, upload.key, upload.upload_id))

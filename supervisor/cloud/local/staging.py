@@ -214,7 +214,7 @@ def _check(file: StagedFile, received: int, checksum: int) -> None:
 
 def _sentence(error: OSError) -> str:
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return "the disk is full; delete old jobs or downloads, or give the farm a larger disk, then try again"
+        return "the disk is full; delete old jobs, or give the farm a larger disk, then try again"
     if error.errno in {errno.EEXIST, errno.ENOTDIR, errno.EISDIR}:
         return f"“{error.filename2 or error.filename}” is the name of both a file and a folder; rename one of them and upload it again"
     return f"the workspace can't be written: {error}"

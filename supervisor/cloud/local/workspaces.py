@@ -85,8 +85,13 @@ class LocalWorkspaces:
             if staging is None:
                 # Begun by a server before us: it goes on without being asked again.
                 staging = self._begin(job, folder, manifest)
+            staged = staging.staged_bytes
             return WorkspaceState(
-                staged_bytes=staging.staged_bytes, total_bytes=total, is_staged=staging.is_staged, problem=staging.problem
+                staged_bytes=staged,
+                total_bytes=total,
+                is_staged=staging.is_staged,
+                problem=staging.problem,
+                doing=f"its files are being copied into the workspace: {100 * staged // total} %" if 0 < staged < total else "",
             )
 
     def snapshot(self, job: str, *, request_id: str) -> None:

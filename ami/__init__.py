@@ -1,0 +1,1 @@
+"""What makes the image that rented nodes start from: the recipe, the provisioners, and their proof."""

@@ -1,0 +1,115 @@
+"""The images that this farm built: which there are, which are in use, and removing those that are not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from ami.recipe import Arch, BadRecipe, Recipe, Variant, recipe_hash
+from supervisor.cloud.aws.errors import aws_errors
+from supervisor.cloud.aws.identity import BLENDERS_TAG, FARM_TAG, IMAGE_TAG, PROTOCOL_TAG, VARIANT_TAG, Identity, tags_of
+from supervisor.cloud.aws.session import AwsSession
+
+_GONE = ("shutting-down", "terminated")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnImage:
+    """An image of the farm's."""
+
+    id: str
+    name: str
+    state: str  #: EC2's word; `available` ones can be launched
+    variant: str
+    arch: str
+    blenders: tuple[str, ...]
+    protocol: str
+    recipe: str
+    created_at: datetime
+    is_current: bool  #: made from the recipe that this version of Kiln has
+    used_by: tuple[str, ...]  #: why it is kept, in words; empty: `prune` removes it
+
+
+def own_images(session: AwsSession, identity: Identity, *, chosen: str = "") -> list[OwnImage]:
+    """The farm's images, newest first. Shape: chosen: the one that the configuration names. Errors: CloudError"""
+    with aws_errors("list the farm's images"):
+        filters = [{"Name": f"tag:{FARM_TAG}", "Values": [identity.farm]}]
+        pages = session.client("ec2").get_paginator("describe_images").paginate(Owners=["self"], Filters=filters)
+        shown = sorted((image for page in pages for image in page["Images"]), key=lambda image: image["CreationDate"], reverse=True)
+    in_use = _in_use(session, identity)
+    newest: set[tuple[str, str]] = set()
+    images = []
+    for each in shown:
+        tags = tags_of(each)
+        kind = (tags.get(VARIANT_TAG, "cpu"), each["Architecture"])
+        reasons = list(in_use.get(each["ImageId"], ()))
+        if each["State"] == "available" and kind not in newest:
+            newest.add(kind)
+            reasons.append(f"the newest for {kind[0]}, {kind[1]}")
+        if each["ImageId"] == chosen:
+            reasons.append("named in [aws] image")
+        if each["State"] == "pending":
+            reasons.append("being made")
+        images.append(_own_image(each, tags, kind, tuple(reasons)))
+    return images
+
+
+def newer_blenders(recipe: Recipe, images: Sequence[OwnImage]) -> list[str]:
+    """Versions of Blender that the recipe has and no image that can be launched."""
+    there = {version for image in images if image.state == "available" for version in image.blenders}
+    return [release.version for release in recipe.blenders if release.version not in there]
+
+
+def prune(images: Sequence[OwnImage], *, remove: Callable[[str], None], dry_run: bool) -> Iterator[OwnImage]:
+    """Remove the images that nothing uses, with their snapshots; yield each when it is gone. Repeat: safe. Errors: CloudError"""
+    for image in images:
+        if not image.used_by:
+            if not dry_run:
+                remove(image.id)
+            yield image
+
+
+def _own_image(shown: Any, tags: dict[str, str], kind: tuple[str, str], used_by: tuple[str, ...]) -> OwnImage:
+    recipe = tags.get(IMAGE_TAG, "")
+    return OwnImage(
+        id=shown["ImageId"],
+        name=shown.get("Name", ""),
+        state=shown["State"],
+        variant=kind[0],
+        arch=kind[1],
+        blenders=tuple(tags.get(BLENDERS_TAG, "").split()),
+        protocol=tags.get(PROTOCOL_TAG, ""),
+        recipe=recipe,
+        created_at=datetime.fromisoformat(shown["CreationDate"].replace("Z", "+00:00")),
+        is_current=_is_current(recipe, *kind),
+        used_by=used_by,
+    )
+
+
+def _is_current(recipe: str, variant: str, arch: str) -> bool:
+    try:
+        return recipe == recipe_hash(Variant(variant), Arch(arch))
+    except (ValueError, BadRecipe):  # of a version of Kiln that knew other variants
+        return False
+
+
+def _in_use(session: AwsSession, identity: Identity) -> dict[str, list[str]]:
+    """Image -> what would miss it: instances of the farm, and versions of its launch template."""
+    used: dict[str, list[str]] = {}
+    ec2 = session.client("ec2")
+    with aws_errors("see which images are in use"):
+        filters = [{"Name": f"tag:{FARM_TAG}", "Values": [identity.farm]}]
+        for page in ec2.get_paginator("describe_instances").paginate(Filters=filters):
+            for instance in (each for reservation in page["Reservations"] for each in reservation["Instances"]):
+                if instance["State"]["Name"] not in _GONE:
+                    used.setdefault(instance["ImageId"], []).append(f"instance {instance['InstanceId']}")
+        templates = ec2.describe_launch_templates(Filters=[{"Name": "launch-template-name", "Values": [identity.name]}])
+        for template in templates["LaunchTemplates"]:
+            pages = ec2.get_paginator("describe_launch_template_versions").paginate(LaunchTemplateId=template["LaunchTemplateId"])
+            for version in (each for page in pages for each in page["LaunchTemplateVersions"]):
+                image = version["LaunchTemplateData"].get("ImageId")
+                if image:
+                    used.setdefault(image, []).append(f"launches of {version.get('VersionDescription', '').split(' ')[0] or 'the farm'}")
+    return used

@@ -1,0 +1,18 @@
+#!/bin/bash
+# Debian's updates, and the packages that a node needs
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+packages=(
+    # what the node itself runs
+    python3 python3-venv ca-certificates curl xz-utils nftables util-linux e2fsprogs udev systemd-timesyncd
+    # what Blender's official builds load
+    libx11-6 libxext6 libxrender1 libxfixes3 libxi6 libxxf86vm1 libxkbcommon0 libsm6 libice6 libgl1 libegl1 libgles2 libgl1-mesa-dri
+    libvulkan1 libgomp1 libfreetype6 fontconfig-config fonts-dejavu-core
+)
+
+# cloud-init and Debian's own timers work with apt too, on a machine that has just started
+apt=(apt-get -qq -o DPkg::Lock::Timeout=600 -o Acquire::Retries=5)
+"${apt[@]}" update
+DEBIAN_FRONTEND=noninteractive "${apt[@]}" -y -o Dpkg::Use-Pty=0 -o Dpkg::Options::=--force-confold upgrade --with-new-pkgs >/dev/null
+install_packages "${packages[@]}"

@@ -1,0 +1,244 @@
+"""Building an image on EC2 as moto plays it: the whole way, what fails on it, and death at each call.
+
+moto runs nothing inside an instance: the test writes the builder's reports. Its images are `available` at once unless told otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from ami.build_rules import FIRST_REPORT
+from ami.builder import BuilderSite, ImageBuilder
+from ami.builds import BuildStatus, ImageBuild
+from ami.images import newer_blenders, own_images, prune
+from ami.recipe import Variant, read_recipe
+from nodeimage.launch import BuildReport, BuildState, build_bundle_key, build_report_key
+from supervisor.cloud.aws.identity import FARM_TAG, IMAGE_TAG, REQUEST_TAG, ROLE_TAG, Identity, tags_of
+from supervisor.cloud.aws.network import find_subnets
+from supervisor.cloud.aws.session import AwsSession
+from supervisor.cloud.ports import CloudError, NoCapacity, Refused
+from tests.aws.faults import Crash, Fault, Way, at, breakable, nothing
+from tests.aws.moto_server import Moto
+from tests.fakes.objects import FakeObjectStore
+
+IDENTITY = Identity(farm="abcdef012345", projects_bucket="kiln-p", received_bucket="kiln-r")
+
+
+@dataclass(frozen=True)
+class Agent:
+    key: str = "agent/1-abc.pyz"
+    sha256: str = "0" * 64
+
+
+class Place:
+    """A farm's account, and what is built in it."""
+
+    def __init__(self, moto: Moto, session: AwsSession) -> None:
+        self.moto = moto
+        self.session = session
+        self.way = Way()
+        self.objects = FakeObjectStore()
+        self.now = datetime.now(UTC)
+        self.ec2 = moto.client("ec2")
+        network = self.ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
+        self.group = self.ec2.create_security_group(GroupName=IDENTITY.name, Description="kiln", VpcId=network)["GroupId"]
+        moto.client("iam").create_instance_profile(InstanceProfileName=IDENTITY.name)
+        self.builder = self.restarted()
+
+    def restarted(self) -> ImageBuilder:
+        """The builder as a new process makes it."""
+        session = self.session
+        site = BuilderSite(
+            subnets=lambda: find_subnets(session, ()),
+            security_group=lambda: self.group,
+            agent=Agent,
+            mirror="https://mirror.example",
+            types={Variant.CPU: "c7i.xlarge", Variant.GPU: "g6.xlarge"},
+        )
+        return ImageBuilder(session, IDENTITY, self.objects, site, clock=lambda: self.now)
+
+    def report(self, build: ImageBuild, state: BuildState, **said: Any) -> None:
+        told = BuildReport(state=state, build=build.id, at_ms=int(self.now.timestamp() * 1000), **said)
+        self.objects.put(build_report_key(build.id), told.to_bytes())
+
+    def alive(self) -> list[dict[str, Any]]:
+        return [each for each in self.instances() if each["State"]["Name"] not in {"terminated", "shutting-down"}]
+
+    def instances(self) -> list[dict[str, Any]]:
+        shown = self.ec2.describe_instances(Filters=[{"Name": f"tag:{FARM_TAG}", "Values": [IDENTITY.farm]}])
+        return [each for reservation in shown["Reservations"] for each in reservation["Instances"]]
+
+    def images(self) -> list[dict[str, Any]]:
+        shown = self.ec2.describe_images(Owners=["self"], Filters=[{"Name": f"tag:{FARM_TAG}", "Values": [IDENTITY.farm]}])
+        return list(shown["Images"])
+
+    def farm_snapshots(self) -> list[str]:
+        shown = self.ec2.describe_snapshots(OwnerIds=["self"], Filters=[{"Name": f"tag:{FARM_TAG}", "Values": [IDENTITY.farm]}])
+        return [each["SnapshotId"] for each in shown["Snapshots"]]
+
+
+@pytest.fixture(scope="module")
+def session(moto_server: Moto) -> Iterator[AwsSession]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in moto_server.environment.items():
+            patch.setenv(name, value)
+        yield AwsSession(region="us-east-1")
+
+
+@pytest.fixture
+def place(moto: Moto, session: AwsSession) -> Place:
+    return Place(moto, session)
+
+
+def run(place: Place, build: ImageBuild, *, outcome: BuildState = BuildState.DONE, most: int = 30) -> ImageBuild:
+    """Move a build on to its end, playing the instance: it reports its outcome once it runs."""
+    for _ in range(most):
+        with breakable(place.way):  # the farm's calls alone
+            build = place.builder.advance(build)
+        if place.alive():
+            place.report(build, outcome, message="90-validate.sh: the frame is black" if outcome is BuildState.FAILED else "")
+        place.moto.tell("settle")
+        if build.status in {BuildStatus.READY, BuildStatus.FAILED}:
+            return build
+    raise AssertionError(f"after {most} steps the build is {build.status}: {build.message or build.progress}")
+
+
+def test_build_ends_with_an_image_and_without_a_builder(place: Place) -> None:
+    build = run(place, place.builder.begin())
+    assert (build.status, [image["ImageId"] for image in place.images()]) == (BuildStatus.READY, [build.image])
+    assert place.alive() == []
+    tags = tags_of(place.images()[0])
+    assert (tags[IMAGE_TAG], tags["kiln:blenders"].split()) == (build.recipe, [release.version for release in read_recipe().blenders])
+
+
+def test_builder_can_not_be_reached_and_says_what_it_is(place: Place) -> None:
+    build = place.builder.advance(place.builder.begin())
+    asked = place.moto.calls("RunInstances")[0]
+    assert "KeyName" not in asked
+    assert asked["MetadataOptions"]["HttpTokens"] == "required"
+    assert asked["InstanceInitiatedShutdownBehavior"] == "stop"
+    tags = tags_of(place.alive()[0])
+    assert (tags[ROLE_TAG], tags[REQUEST_TAG]) == ("build", build.id)
+    assert place.objects.get(build_bundle_key(build.id)) is not None
+
+
+def test_same_recipe_is_built_once(place: Place) -> None:
+    first = place.builder.begin()
+    assert place.builder.begin() == first
+    built = run(place, first)
+    assert place.builder.begin().image == built.image
+    assert len(place.images()) == 1
+
+
+def test_image_whose_build_nobody_remembers_is_found(place: Place) -> None:
+    built = run(place, place.builder.begin())
+    place.objects.delete([listed.key for listed in place.objects.list("images/")])
+    found = place.builder.begin()
+    assert (found.status, found.image) == (BuildStatus.READY, built.image)
+
+
+def test_failed_build_leaves_its_last_words_and_nothing_rented(place: Place) -> None:
+    build = run(place, place.builder.begin(), outcome=BuildState.FAILED)
+    assert (build.status, build.message) == (BuildStatus.FAILED, "90-validate.sh: the frame is black")
+    assert (place.alive(), place.images()) == ([], [])
+
+
+def test_builder_that_never_reports_is_ended(place: Place) -> None:
+    build = place.builder.advance(place.builder.begin())
+    place.now += FIRST_REPORT + timedelta(minutes=1)
+    for _ in range(4):
+        build = place.builder.advance(build)
+    assert build.status is BuildStatus.FAILED
+    assert "said nothing" in build.message
+    assert place.alive() == []
+
+
+def test_builder_is_launched_where_there_is_room(place: Place) -> None:
+    place.moto.change(pool_errors={"c7i.xlarge/us-east-1a": "InsufficientInstanceCapacity"})
+    place.builder.advance(place.builder.begin())
+    assert [each["Placement"]["AvailabilityZone"] for each in place.alive()] == ["us-east-1b"]
+
+
+def test_without_room_anywhere_the_build_waits(place: Place) -> None:
+    place.moto.change(pool_errors={"*": "InsufficientInstanceCapacity"})
+    build = place.builder.begin()
+    with pytest.raises(NoCapacity):
+        place.builder.advance(build)
+    place.moto.change(pool_errors={})
+    assert run(place, place.builder.builds()[0]).status is BuildStatus.READY
+
+
+def test_region_without_the_base_image_is_refused(place: Place) -> None:
+    for image in ("ami-0deb1200000000001",):
+        place.moto.tell("remove_image", image=image)
+    with pytest.raises(Refused, match="has no image debian-12"):
+        place.builder.advance(place.builder.begin())
+
+
+def test_prune_keeps_the_newest_and_what_is_used(place: Place) -> None:
+    newest = run(place, place.builder.begin()).image
+    older = {}
+    for age, name in ((3, "used"), (5, "named"), (7, "left")):
+        older[name] = place.moto.tell("add_image", image=f"ami-0{age:016x}", age_days=age, recipe=f"older{age}")
+        place.ec2.create_tags(Resources=[older[name]], Tags=[{"Key": FARM_TAG, "Value": IDENTITY.farm}])
+    tags = [{"ResourceType": "instance", "Tags": [{"Key": FARM_TAG, "Value": IDENTITY.farm}]}]
+    place.ec2.run_instances(ImageId=older["used"], InstanceType="c7i.xlarge", MinCount=1, MaxCount=1, TagSpecifications=tags)
+    images = own_images(place.session, IDENTITY, chosen=older["named"])
+    assert [image.id for image in prune(images, remove=place.builder.remove_image, dry_run=True)] == [older["left"]]
+    assert len(place.images()) == 4
+    assert [image.id for image in prune(images, remove=place.builder.remove_image, dry_run=False)] == [older["left"]]
+    assert {image["ImageId"] for image in place.images()} == {newest, older["used"], older["named"]}
+
+
+def test_newer_blender_in_the_recipe_is_told(place: Place) -> None:
+    in_recipe = [release.version for release in read_recipe().blenders]
+    assert newer_blenders(read_recipe(), own_images(place.session, IDENTITY)) == in_recipe
+    run(place, place.builder.begin())
+    images = own_images(place.session, IDENTITY)
+    assert (newer_blenders(read_recipe(), images), images[0].is_current) == ([], True)
+
+
+# Death at each call
+
+
+def life(place: Place) -> ImageBuild:
+    return run(place, begun(place))
+
+
+def failing_life(place: Place) -> ImageBuild:
+    return run(place, begun(place), outcome=BuildState.FAILED)
+
+
+def begun(place: Place) -> ImageBuild:
+    """The build that somebody asks for, and goes on asking for until the farm takes it up."""
+    known = place.builder.builds()
+    with breakable(place.way):
+        return known[0] if known else place.builder.begin()
+
+
+@pytest.mark.parametrize(("one_life", "images"), [(life, 1), (failing_life, 0)])
+@pytest.mark.parametrize("fault", [Fault.DIED_BEFORE, Fault.DIED_AFTER, Fault.REPLY_LOST_FOR_GOOD])
+def test_build_broken_at_any_call_ends_as_it_should(
+    place: Place, fault: Fault, one_life: Callable[[Place], ImageBuild], images: int
+) -> None:
+    one_life(place)
+    count = len(place.way.calls)
+    assert count > 8
+    for number in range(1, count + 1):
+        place.moto.reset()
+        fresh = Place(place.moto, place.session)
+        fresh.way.take(at(number, fault))
+        with suppress(Crash, CloudError):
+            one_life(fresh)
+        fresh.way.take(nothing)
+        fresh.builder = fresh.restarted()
+        ended = one_life(fresh)
+        there = (fresh.alive(), len(fresh.images()), len(fresh.farm_snapshots()), ended.status)
+        wanted = BuildStatus.READY if images else BuildStatus.FAILED
+        assert there == ([], images, images, wanted), f"{fault} at call {number} of {count}"

@@ -1,0 +1,105 @@
+"""The policies: everything in the table is granted, nothing else is, and IAM takes them."""
+
+from __future__ import annotations
+
+import json
+from fnmatch import fnmatchcase
+
+import botocore.session
+import pytest
+
+from supervisor.cloud.aws.identity import Identity
+from supervisor.cloud.aws.policy import EXTRAS, MOST_CHARACTERS, OPERATIONS, Part, Place, farm_policy, node_policy, statements
+
+IDENTITY = Identity(farm="0123456789ab", projects_bucket="kiln-0123456789ab-projects", received_bucket="kiln-0123456789ab-received")
+PLACE = Place(identity=IDENTITY, region="us-east-1")
+#: What may be allowed on everything: EC2 and the price list know no resources for these.
+WITHOUT_RESOURCES = ("autoscaling:Describe", "ec2:Describe", "pricing:", "servicequotas:")
+
+
+def test_every_operation_of_the_table_is_one_of_aws() -> None:
+    session = botocore.session.get_session()
+    services = {session.get_service_model(name).service_id.hyphenize(): name for name in session.get_available_services()}
+    for operation in OPERATIONS.keys() | EXTRAS:
+        service, _, name = operation.partition(":")
+        assert name in session.get_service_model(services[service]).operation_names, operation
+
+
+def test_the_policy_grants_exactly_what_the_operations_need() -> None:
+    granted = {action for statement in statements(PLACE) for action in statement.actions}
+    assert granted == {action for actions in OPERATIONS.values() for action in actions}
+
+
+def test_one_managed_policy_holds_all_of_it() -> None:
+    place = Place(identity=IDENTITY, region="ap-southeast-2")
+    assert len(json.dumps(farm_policy(place), separators=(",", ":"))) <= MOST_CHARACTERS
+
+
+@pytest.mark.parametrize("part", list(Part))
+def test_each_part_fits_a_managed_policy_whatever_the_names_are(part: Part) -> None:
+    long_names = Identity(farm="a" * 32, projects_bucket="b" * 63, received_bucket="c" * 63)
+    policy = farm_policy(Place(identity=long_names, region="ap-southeast-2"), parts=[part])
+    assert len(json.dumps(policy, separators=(",", ":"))) <= MOST_CHARACTERS
+
+
+def test_statements_that_are_merged_allow_what_they_allowed_apart() -> None:
+    merged = farm_policy(PLACE)["Statement"]
+    for statement in statements(PLACE):
+        [held] = [each for each in merged if each["Sid"] in {statement.sid, statement.kin}]
+        assert set(statement.actions) <= set(held["Action"])
+        assert all(any(fnmatchcase(name, pattern) for pattern in held["Resource"]) for name in statement.resources)
+        assert held.get("Condition", {}) == {test: dict(keys) for test, keys in statement.conditions.items()}
+
+
+def test_no_statement_names_every_resource_but_where_aws_knows_no_other() -> None:
+    for statement in statements(PLACE):
+        if "*" in statement.resources:
+            assert all(action.startswith(WITHOUT_RESOURCES) for action in statement.actions), statement.sid
+        assert not any("*" in action for action in statement.actions), statement.sid
+
+
+def test_what_the_farm_changes_must_be_its_own() -> None:
+    own = {"aws:ResourceTag/kiln:farm", "aws:RequestTag/kiln:farm"}
+    changing = ("ec2:Delete", "ec2:Terminate", "ec2:Stop", "ec2:Start", "ec2:Modify", "ec2:CreateTags", "ec2:CreateLaunchTemplate")
+    for statement in statements(PLACE):
+        if any(action.startswith(changing) for action in statement.actions):
+            keys = {key for test in statement.conditions.values() for key in test}
+            assert keys & own, statement.sid
+
+
+def test_running_needs_less_than_setting_up() -> None:
+    running = farm_policy(PLACE, parts=[Part.RUN])
+    actions = {action for statement in running["Statement"] for action in statement["Action"]}
+    assert not any(
+        action.startswith(("iam:Create", "iam:Put", "iam:Delete", "iam:Add", "s3:CreateBucket", "s3:DeleteBucket")) for action in actions
+    )
+    assert "ec2:CreateFleet" in actions
+
+
+def test_statements_have_names_of_their_own() -> None:
+    sids = [statement.sid for statement in statements(PLACE)]
+    assert len(set(sids)) == len(sids)
+    assert all(sid.isalnum() for sid in sids)
+
+
+@pytest.mark.parametrize(
+    ("region", "partition", "service"),
+    [
+        ("eu-central-1", "aws", "ec2.amazonaws.com"),
+        ("cn-north-1", "aws-cn", "ec2.amazonaws.com.cn"),
+        ("us-gov-west-1", "aws-us-gov", "ec2.amazonaws.com"),
+    ],
+)
+def test_names_are_those_of_the_regions_part_of_aws(region: str, partition: str, service: str) -> None:
+    place = Place(identity=IDENTITY, region=region)
+    text = json.dumps([farm_policy(place), node_policy(place)])
+    assert f"arn:{partition}:s3:::{IDENTITY.projects_bucket}" in text
+    assert place.ec2_service == service
+    assert "arn:aws:" not in text or partition == "aws"
+
+
+def test_nodes_can_not_touch_what_is_uploaded() -> None:
+    for statement in node_policy(PLACE)["Statement"]:
+        on_projects = [name for name in statement["Resource"] if IDENTITY.projects_bucket in name]
+        assert not on_projects or statement["Action"] == ["s3:GetObject"]
+        assert all("/projects/*" in name or "/agent/*" in name for name in on_projects)
