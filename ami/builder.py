@@ -82,6 +82,7 @@ class ImageBuilder:
             asked_at=self._clock(),
             progress="asked for",
         )
+        self._hands.check_site()
         with self._lock:
             return self._begun(wanted)
 
@@ -94,7 +95,6 @@ class ImageBuilder:
         there = self._hands.image(wanted.name)
         if there is not None and there.state == "available":
             return next((build for build in known if build.image == there.id), None) or self._found(wanted, there)
-        self._hands.check_site()
         self._records.forget([build for build in builds if build.status not in UNFINISHED][KEPT_BUILDS - 1 :])
         self._records.put(wanted)
         self._looks_at = self._clock()

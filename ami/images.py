@@ -70,18 +70,17 @@ def advice(recipe: Recipe, images: Sequence[OwnImage]) -> list[str]:
     Shape:   sentences; images: newest first
     """
     if not images:
-        return ["there is no image yet, and instances can't start without one"]
+        return ["there is no image yet, and instances can't start without one: build one"]
     said = []
     if newer := newer_blenders(recipe, images):
         said.append(f"this version of Kiln knows Blender {', '.join(newer)}, which is on none of the images: build a new one")
     newest = {(image.variant, image.arch): image for image in reversed(images) if image.state == "available"}
     for (variant, arch), image in sorted(newest.items()):
+        which = f"the newest for {variant}, {arch} ({image.id})"
         if not image.is_served:
-            said.append(f"instances can't start from {image.id} ({variant}, {arch}): it is of another version of Kiln; build a new one")
+            said.append(f"instances can't start from {which}: it is of another version of Kiln; build a new one")
         elif not image.is_current and not newer:
-            said.append(
-                f"{image.id} ({variant}, {arch}) is of an older recipe than this Kiln's, and works; a new build brings it up to date"
-            )
+            said.append(f"{which} is of an older recipe than this Kiln's; it works, and a new one is up to date")
     return said
 
 

@@ -6,19 +6,25 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from flask import url_for
+from markupsafe import Markup, escape
+
 from ami.builds import UNFINISHED, BuildStatus, ImageBuild
 from ami.images import OwnImage, advice
 from ami.ports import FarmImages
 from ami.recipe import Arch, BadRecipe, Recipe, Variant
-from app.current import current_images
+from app.current import current_farm, current_images
 from app.views.regions import Region, region
+from supervisor import queries
 from supervisor.cloud.ports import CloudError
+from supervisor.domain.errors import NotFound
 
 #: Event on the page's body that makes the list of images look again: a build has ended.
 CHANGED = "images-changed"
 #: Builds that have ended are shown up to so many.
 ENDED_SHOWN = 5
 
+_JOB = re.compile(r"(job_\w+)")
 _STEP = re.compile(r"(\d+)/(\d+) (.+)", re.DOTALL)
 
 
@@ -67,12 +73,14 @@ def list_region(*, looks: bool, done: str = "", problem: str = "") -> Region:
     """The images, why each is kept, and what to do about them. Shape: looks: False: the region asks by itself when it is there"""
     images, found_problem = _images() if looks else ((), "")
     problem = problem or found_problem
+    reasons = {image.id: [_reason(text) for text in image.used_by] for image in images}
     said = _advice(images) if looks and not found_problem else []
     return region(
         "images/_list.html",
-        shows=(looks, images, said, done, problem),
+        shows=(looks, images, reasons, said, done, problem),
         looks=looks,
         images=images,
+        reasons=reasons,
         advice=said,
         unused=unused(images),
         is_known=looks and not found_problem,
@@ -89,6 +97,20 @@ def _images() -> tuple[tuple[OwnImage, ...], str]:
         return (), str(error)
 
 
+def _reason(text: str) -> Markup:
+    """Why an image is kept, with its job by its name."""
+    parts = _JOB.split(text)
+    return Markup("").join(_job_link(part) if number % 2 else escape(part) for number, part in enumerate(parts))
+
+
+def _job_link(job: str) -> Markup:
+    try:
+        name = queries.job_summary(current_farm(), job).name
+    except NotFound:
+        return escape(job)
+    return Markup('<a href="{}">{}</a>').format(url_for("jobs.detail", job=job), f"“{name}”")
+
+
 def _advice(images: Sequence[OwnImage]) -> list[str]:
     try:
         recipe: Recipe = current_images().recipe()
@@ -101,6 +123,7 @@ def builds_region(*, looks: bool, done: str = "", problem: str = "") -> Region:
     """The builds. It looks again while one is under way, and asks the bucket alone."""
     builds, found_problem = _builds() if looks else ((), "")
     shown = _shown(builds)
+    is_watched = any(each.is_unfinished for each in shown)
     return region(
         "images/_builds.html",
         shows=(looks, shown, done, problem or found_problem),
@@ -108,12 +131,9 @@ def builds_region(*, looks: bool, done: str = "", problem: str = "") -> Region:
         builds=shown,
         done=done,
         problem=problem or found_problem,
-        trigger=_trigger(builds) if looks else "load",
+        is_watched=is_watched,
+        trigger=("every 3s" if is_watched else "") if looks else "load",
     )
-
-
-def _trigger(builds: Sequence[ImageBuild]) -> str:
-    return "every 3s" if any(build.status in UNFINISHED for build in builds) else ""
 
 
 def _builds() -> tuple[Sequence[ImageBuild], str]:
@@ -124,7 +144,7 @@ def _builds() -> tuple[Sequence[ImageBuild], str]:
 
 
 def _shown(builds: Sequence[ImageBuild]) -> list[BuildView]:
-    """Those under way, and the last that have ended. Of a failed one that a later one made good, nobody needs to read."""
+    """Those under way, and the last that have ended."""
     ended = [build for build in builds if build.status not in UNFINISHED]
     return [_view(build) for build in (*(each for each in builds if each.status in UNFINISHED), *ended[:ENDED_SHOWN])]
 

@@ -35,10 +35,10 @@ def list_of_images() -> Response:
 
 @blueprint.get("/images/builds")
 def builds() -> Response:
-    """The builds. A look that finds the last one ended makes the list of images look too."""
+    """The builds. A page that watched them, and finds the last one ended, looks for its image too."""
     shown = builds_region(looks=True)
     answer = shown.answer()
-    if answer.status_code == 200 and "seen" in request.args and not shown.context["trigger"]:
+    if "watched" in request.args and not shown.context["is_watched"]:
         answer.headers["HX-Trigger-After-Settle"] = CHANGED
     return answer
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import BinaryIO
@@ -27,7 +27,7 @@ class FakeImages(Trouble):
         self.logs: dict[str, bytes] = {}
         self.removed: list[str] = []
         self.asked = 0  #: how often EC2 was asked for the images
-        self.way: list[dict[str, object]] = []
+        self.way: list[Mapping[str, object]] = []
         self._clock = clock
 
     def recipe(self) -> Recipe:

@@ -304,8 +304,8 @@ def test_what_is_out_of_date_is_told_of_the_newest_of_each_kind(place: Place) ->
     assert [(image.id[-2:], image.is_served) for image in images] == [("c3", False), ("b2", True), ("a1", True)]
     said = advice(read_recipe(), images)
     assert len(said) == 2
-    assert "b2 (cpu, x86_64) is of an older recipe" in said[0]
-    assert "can't start from ami-0c0000000000000c3 (gpu, x86_64)" in said[1]
+    assert "for cpu, x86_64 (ami-0c0000000000000b2) is of an older recipe" in said[0]
+    assert "can't start from the newest for gpu, x86_64 (ami-0c0000000000000c3)" in said[1]
     assert "no image yet" in advice(read_recipe(), [])[0]
 
 
