@@ -10,8 +10,9 @@ from time import monotonic
 
 import structlog
 
-from ami.builder import BuilderSite, ImageBuilder
-from ami.builds import UNFINISHED, all_builds
+from ami.builder import ImageBuilder
+from ami.builds import BuildRecords
+from ami.hands import BuilderSite
 from ami.recipe import Variant
 from supervisor.cloud.agent import publish_agent
 from supervisor.cloud.aws.account import AwsAccount
@@ -21,6 +22,7 @@ from supervisor.cloud.aws.checks import AwsDoctor
 from supervisor.cloud.aws.compute import Ec2Compute
 from supervisor.cloud.aws.identity import Identity, keep_identity
 from supervisor.cloud.aws.launch_site import LaunchSite
+from supervisor.cloud.aws.pool import Ec2Pool
 from supervisor.cloud.aws.prices import REFRESH_S, AwsPrices
 from supervisor.cloud.aws.session import AwsSession
 from supervisor.cloud.aws.setup import AwsSetup, Wishes
@@ -37,6 +39,8 @@ log = structlog.get_logger(__name__)
 KEYS_FILE = "aws-keys.json"
 #: Seconds between looks at image builds, which take half an hour.
 BUILDS_S = 10.0
+#: Seconds between looks for a shared pool that the farm has no more.
+UNUSED_POOL_S = 24 * 3600.0
 #: The agent is looked for in the bucket no more often than this.
 _AGENT_BELIEVED_S = 600.0
 #: While AWS can't be asked for the images, it is asked no more often than this.
@@ -62,15 +66,34 @@ def aws_store(config: Config, data: Path) -> S3ObjectStore:
 def aws_farm(config: Config, data: Path) -> AwsFarm:
     """Everything on AWS. Errors: BadConfig"""
     parts = _parts(config, data)
-    images = ImageBuilder(parts.session, parts.identity, parts.objects, _builder_site(config, parts.site), chosen=config.aws.image)
+    images = ImageBuilder(
+        parts.session,
+        parts.identity,
+        parts.objects,
+        _builder_site(config, parts.site),
+        records=parts.builds,
+        chosen=config.aws.image,
+    )
     timers = (
         Timer(name="prices", every_s=REFRESH_S, call=partial(_refresh_prices, parts)),
         Timer(name="image builds", every_s=BUILDS_S, call=images.advance_all),
     )
-    return AwsFarm(cloud=_cloud(config, parts), timers=timers, images=images)
+    pool = Ec2Pool(parts.session, parts.identity, pool=config.pool, node=config.node, site=parts.site)
+    if config.pool.mode == "shared":
+        return AwsFarm(cloud=_cloud(config, parts, pool=pool), timers=timers, images=images)
+    unused = Timer(name="unused pool", every_s=UNUSED_POOL_S, call=partial(_remove_unused, pool))
+    return AwsFarm(cloud=_cloud(config, parts, pool=None), timers=(*timers, unused), images=images)
 
 
-def _cloud(config: Config, parts: _Parts) -> Cloud:
+def _remove_unused(pool: Ec2Pool) -> None:
+    """Remove the shared pool of a farm that had one before: its group would go on to have instances. Repeat: safe"""
+    try:
+        pool.remove()
+    except CloudError as error:
+        log.warning("unused pool not looked for", error=str(error))
+
+
+def _cloud(config: Config, parts: _Parts, *, pool: Ec2Pool | None) -> Cloud:
     setup = AwsSetup(parts.session, parts.identity, Wishes.of(config), template_data=partial(base_data, parts.identity))
     place = AwsPlace(
         session=parts.session,
@@ -92,9 +115,10 @@ def _cloud(config: Config, parts: _Parts) -> Cloud:
             doctor=_doctor(config, parts, setup),
             rates=parts.prices,
             uploads=parts.uploads,
-            builds=partial(_unfinished_builds, parts.objects),
+            builds=partial(_unfinished, parts.builds),
         ),
         prices=parts.prices,
+        pool=pool,
         internal_endpoint=config.store.endpoint,
         account=AwsAccount(parts.session, setup),
     )
@@ -128,6 +152,7 @@ class _Parts:
     session: AwsSession
     identity: Identity
     objects: S3ObjectStore
+    builds: BuildRecords
     uploads: tuple[S3Uploads, S3Uploads]  #: into the projects bucket, and into the received one
     prices: AwsPrices
     site: LaunchSite
@@ -140,6 +165,7 @@ def _parts(config: Config, data: Path) -> _Parts:
         session=session,
         identity=identity,
         objects=objects,
+        builds=BuildRecords(objects),
         uploads=(_uploads(session, identity.projects_bucket), _uploads(session, identity.received_bucket)),
         prices=AwsPrices(session, config.aws, folder=data),
         site=LaunchSite(
@@ -161,8 +187,8 @@ def _uploads(session: AwsSession, bucket: str) -> S3Uploads:
     return S3Uploads(session.late("s3"), bucket, connect=lambda endpoint: session.late("s3", endpoint=endpoint))
 
 
-def _unfinished_builds(objects: S3ObjectStore) -> frozenset[str]:
-    return frozenset(build.id for build in all_builds(objects) if build.status in UNFINISHED)
+def _unfinished(builds: BuildRecords) -> frozenset[str]:
+    return frozenset(build.id for build in builds.unfinished())
 
 
 def _builder_site(config: Config, site: LaunchSite) -> BuilderSite:

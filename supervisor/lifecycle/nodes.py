@@ -123,10 +123,10 @@ def _settle_losses(connection: Connection, changed: Iterable[tuple[Instance | No
         if not is_taken_back and instance.job != _POOL:
             launches[instance.request_id] = instance
         if seen is None or seen.status in _AT_WORK:  # that others were given up was told when they were
-            text = f"instance {instance.id} was taken back by the cloud" if is_taken_back else _loss(instance)
+            text = f"instance {instance.id} was taken back by the cloud" if is_taken_back else _loss(instance, tick)
             events.add_event(connection, job.id, at=tick.now, text=text)
     for instance in launches.values():
-        _note_lost_launch(connection, instance, at=tick.now)
+        _note_lost_launch(connection, instance, tick)
 
 
 def _ended_in_good_order(seen: Instance | None, tick: Tick) -> bool:
@@ -147,11 +147,13 @@ def _last_beat(instance: Instance, tick: Tick) -> Heartbeat | None:
     return (changed.heartbeat if changed else None) or instance.heartbeat
 
 
-def _loss(instance: Instance) -> str:
-    return f"instance {instance.id} ended" + (f": {instance.note}" if instance.note else "")
+def _loss(instance: Instance, tick: Tick) -> str:
+    beat = _last_beat(instance, tick)
+    said = f"; its node said: {beat.problem}" if beat and beat.problem else ""
+    return f"instance {instance.id} ended" + (f": {instance.note}" if instance.note else "") + said
 
 
-def _note_lost_launch(connection: Connection, instance: Instance, *, at: datetime) -> None:
+def _note_lost_launch(connection: Connection, instance: Instance, tick: Tick) -> None:
     """Count a launch whose instances have all ended without a finished frame, and pause before the next: longer each time."""
     mates = [mate for mate in instances.instances_of(connection, instance.job) if mate.request_id == instance.request_id]
     if any(mate.is_rented or attempts.finished_by(connection, instance.job, mate.node) for mate in mates):
@@ -160,10 +162,10 @@ def _note_lost_launch(connection: Connection, instance: Instance, *, at: datetim
     assert job is not None, "it was read in this transaction"
     failures = job.launch_failures + 1
     pause = min(timedelta(seconds=2.0**failures), _LONGEST_BACK_OFF)
-    jobs.change_job(connection, job.id, launch_failures=failures, launch_after=at + pause)
-    text = f"{_loss(instance)}; none of its launch had finished a frame"
+    jobs.change_job(connection, job.id, launch_failures=failures, launch_after=tick.now + pause)
+    text = f"{_loss(instance, tick)}; none of its launch had finished a frame"
     remedy = "The farm launches others, more slowly each time. The instance's last words often say why."
-    events.put_problem(connection, job.id, Problem(code="node_lost", severity="warning", text=text, remedy=remedy, since=at))
+    events.put_problem(connection, job.id, Problem(code="node_lost", severity="warning", text=text, remedy=remedy, since=tick.now))
 
 
 def _settle_beats(connection: Connection, tick: Tick, known_jobs: frozenset[str]) -> None:

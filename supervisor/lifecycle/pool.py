@@ -97,6 +97,8 @@ def _why_later(hands: Hands) -> str:
 def _why_lost(mine: Sequence[Instance]) -> str:
     last = max((one for one in mine if one.ended_at), key=lambda one: one.ended_at or one.launched_at, default=None)
     words = [last.note] if last and last.note else []
+    if last and last.heartbeat and last.heartbeat.problem:
+        words.append(last.heartbeat.problem)
     if last and last.heartbeat and last.heartbeat.log_tail:
         words.append(f"its log ends with “{last.heartbeat.log_tail[-1]}”")
     said = "; ".join(words) or "it gave no reason"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from base64 import b64decode
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,11 +13,10 @@ import pytest
 
 from supervisor.cloud.aws.pool import Ec2Pool
 from supervisor.cloud.aws.session import AwsSession
-from supervisor.cloud.aws.template import AgentRelease
 from supervisor.cloud.ports import Refused, Throttled, Unreachable
 from supervisor.config import AwsConfig, NodeTimes, PoolConfig
 from supervisor.domain.instance import InstanceStatus, Market
-from tests.aws.farm import IDENTITY, SPEC, Clock, Renting, set_up_farm
+from tests.aws.farm import IDENTITY, RELEASE, SPEC, Clock, Renting, set_up_farm
 from tests.aws.faults import Call, Fault, Way, breakable, nothing
 from tests.aws.moto_server import Moto
 
@@ -203,7 +203,7 @@ def test_a_group_that_somebody_changed_is_put_right(moto: Moto, farm: Renting) -
 
 def test_a_new_agent_is_what_the_next_instances_get_and_old_versions_go(moto: Moto, farm: Renting) -> None:
     _pool(farm).resize(1, until=LATER)
-    upgraded = Renting(farm.session, aws=farm.aws, release=AgentRelease(key="agent/2-fedcba9876543210.pyz", sha256="cd" * 32))
+    upgraded = Renting(farm.session, aws=farm.aws, release=replace(RELEASE, key="agent/2-fedcba9876543210.pyz", sha256="cd" * 32))
 
     _pool(upgraded).resize(2, until=LATER)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from nodeimage.protocol import NodeState
 from supervisor import queries
 from supervisor.cloud.ports import NoCapacity, Throttled, Unreachable
 from supervisor.config import CloudConfig, Config, LaunchConfig, MoneyConfig
@@ -161,6 +162,21 @@ def test_no_instance_is_asked_for_where_free_hands_are_enough_for_the_frames_tha
     _tick_for(bench, minutes=0.5)
 
     assert {node.name for node in nodes.alive()} == {first.name, second.name, fifth.name}
+
+
+def test_a_launch_whose_node_could_not_begin_is_lost_with_the_nodes_own_words(bench: FakeFarm, nodes: FakeNodes) -> None:
+    job = bench.a_submitted_job()
+    bench.tick()
+    bench.tick()
+    node = nodes.only()
+    node.beat(NodeState.STARTING, problem="Its files can't be fetched: tree.blend is not in the bucket.")
+    bench.cloud.compute.end_instance(node.instance.id, note="it shut itself down")
+
+    bench.tick()
+
+    (problem,) = queries.job_detail(bench.farm, job).problems
+    assert problem.code == "node_lost"
+    assert "it shut itself down; its node said: Its files can't be fetched: tree.blend is not in the bucket." in problem.text
 
 
 # Spot, and what takes its place

@@ -25,7 +25,12 @@ OPERATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "auto-scaling:PutScheduledUpdateGroupAction": ("autoscaling:PutScheduledUpdateGroupAction",),
         "auto-scaling:SuspendProcesses": ("autoscaling:SuspendProcesses",),
         "auto-scaling:TerminateInstanceInAutoScalingGroup": ("autoscaling:TerminateInstanceInAutoScalingGroup",),
-        "auto-scaling:UpdateAutoScalingGroup": ("autoscaling:UpdateAutoScalingGroup", "ec2:RunInstances", "iam:PassRole"),
+        "auto-scaling:UpdateAutoScalingGroup": (
+            "autoscaling:UpdateAutoScalingGroup",
+            "ec2:RunInstances",
+            "ec2:CreateTags",
+            "iam:PassRole",
+        ),
         "ec2:CreateFleet": ("ec2:CreateFleet", "ec2:RunInstances", "ec2:CreateTags", "iam:PassRole"),
         "ec2:CreateImage": ("ec2:CreateImage", "ec2:CreateTags"),
         "ec2:CreateLaunchTemplate": ("ec2:CreateLaunchTemplate", "ec2:CreateTags"),

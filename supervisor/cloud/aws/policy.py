@@ -35,8 +35,13 @@ class Part(StrEnum):
     POOL = "pool"  #: a pool of instances that all jobs share
 
 
+#: They know no resources. Also a farm without a shared pool looks whether there is one left of before.
 _DESCRIBES = tuple(
-    sorted(action for action in {a for actions in OPERATIONS.values() for a in actions} if action.startswith("ec2:Describe"))
+    sorted(
+        action
+        for action in {each for actions in OPERATIONS.values() for each in actions}
+        if action.startswith(("autoscaling:Describe", "ec2:Describe"))
+    )
 )
 #: EC2's create calls tag what they make; the tag is allowed for these alone, not afterwards.
 _CREATING = ("RunInstances", "CreateFleet", "CreateSnapshot", "CreateImage", "CreateLaunchTemplate", "CreateSecurityGroup")
@@ -398,12 +403,6 @@ def _pooling(place: Place) -> tuple[Statement, ...]:
                 "autoscaling:UpdateAutoScalingGroup",
             ),
             resources=(group,),
-        ),
-        Statement(
-            sid="LookAtPools",
-            part=Part.POOL,
-            actions=("autoscaling:DescribeAutoScalingGroups", "autoscaling:DescribeScalingActivities"),
-            resources=("*",),
         ),
         Statement(
             sid="PoolRole",

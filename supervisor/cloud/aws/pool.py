@@ -13,7 +13,7 @@ import structlog
 from botocore.exceptions import ClientError
 
 from nodeimage.launch import Role
-from supervisor.cloud.ports import Unreachable
+from supervisor.cloud.ports import Removal, RemovalState, Unreachable
 from supervisor.config import NodeTimes, PoolConfig
 
 from .errors import aws_errors, error_code
@@ -35,6 +35,7 @@ _SILENCE = "the-farm-is-silent"
 #: Instances that AWS detaches in one call.
 _MOST_DETACHED = 20
 _ENDING = ("Terminat", "Detach")
+_MAY_NOT = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"})
 #: The node ends itself after so long without work: only if the farm is silent, which gives idle ones back much sooner.
 _LEAST_IDLE_S, _KEPT_IDLE_S = 900.0, 3600.0
 
@@ -123,11 +124,9 @@ class Ec2Pool:
         return ""
 
     def remove(self) -> None:
-        with self._changing("remove the shared pool"):
-            if self._group() is not None:
-                self._scaling.delete_auto_scaling_group(AutoScalingGroupName=self._identity.name, ForceDelete=True)
-                log.info("shared pool removed", group=self._identity.name)
-            self._site.versions.delete_of_pool()
+        self._done = None
+        remove_group(self._session, self._identity.name)
+        self._site.versions.delete_of_pool()
 
     def _is_done(self, wanted: int, until: datetime) -> bool:
         done = self._done
@@ -169,8 +168,7 @@ class Ec2Pool:
 
     def _group(self) -> Mapping[str, Any] | None:
         """The group, as described. Returns: None if there is none, or it is being deleted"""
-        found = self._scaling.describe_auto_scaling_groups(AutoScalingGroupNames=[self._identity.name])["AutoScalingGroups"]
-        return next((group for group in found if not group.get("Status")), None)
+        return _described(self._scaling, self._identity.name)
 
     def _members_of(self, ids: Iterable[str]) -> list[str]:
         group = self._group()
@@ -180,6 +178,29 @@ class Ec2Pool:
     def _changing(self, what: str) -> AbstractContextManager[None]:
         self._done = None
         return aws_errors(what)
+
+
+def remove_group(session: AwsSession, name: str, *, dry_run: bool = False) -> Removal | None:
+    """Delete the group with all its instances. Returns: None if there is none, or the farm may not see groups. Repeat: safe"""
+    scaling = session.client("autoscaling")
+    with aws_errors("remove the shared pool"):
+        try:
+            group = _described(scaling, name)
+        except ClientError as error:
+            if error_code(error) not in _MAY_NOT:
+                raise
+            return None
+        if group is None:
+            return None
+        if not dry_run:
+            scaling.delete_auto_scaling_group(AutoScalingGroupName=name, ForceDelete=True)
+            log.info("shared pool removed", group=name)
+    return Removal(name=f"Auto Scaling group {name}", state=RemovalState.REMOVED)
+
+
+def _described(scaling: Any, name: str) -> Mapping[str, Any] | None:
+    found = scaling.describe_auto_scaling_groups(AutoScalingGroupNames=[name])["AutoScalingGroups"]
+    return next((group for group in found if not group.get("Status")), None)
 
 
 def _members(group: Mapping[str, Any]) -> Sequence[str]:

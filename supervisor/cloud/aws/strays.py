@@ -96,7 +96,8 @@ def _unowned(one: FarmInstance, owners: Owners, frozen: frozenset[str]) -> str:
         return f"that copied files for {one.job}, which needs it no more"
     if one.role == Role.BUILD and one.request not in owners.builds:
         return "that built an image, and is needed no more"
-    if one.role == Role.POOL and not one.group:
+    # a spot instance was let go by the farm, because AWS is about to take it back: that is left to AWS, and to the lifecycle
+    if one.role == Role.POOL and not one.group and not one.is_spot:
         return "of the shared pool that is in no group any more"
     return ""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
@@ -71,7 +72,9 @@ class TemplateVersions:
         description = f"{_POOL}{_hash(whole)}"
         with self._lock, aws_errors("prepare the launches of the shared pool"):
             if description not in self._known:
-                self._known[description] = self._find(description) or self._create(description, whole, description)
+                # a token of its own each time: EC2 would answer with a version of before that was deleted
+                token = f"{description}-{secrets.token_hex(4)}"
+                self._known[description] = self._find(description) or self._create(description, whole, token)
             return self._known[description]
 
     def delete_of_pool(self, *, kept: str = "") -> None:
