@@ -18,6 +18,7 @@ from supervisor.domain.instance import Market
 from . import quota_checks
 from .believed import Believed
 from .errors import aws_errors
+from .images import build_one
 from .instance_types import InstanceType
 from .launch_site import LaunchSite, Place
 from .permissions import look_at_permissions
@@ -167,7 +168,7 @@ class AwsDoctor:
         images = self._site.images.all()
         if not images:
             text = "there is no image that instances could start from, or none that this version of Kiln can talk to"
-            yield Check(name="images", is_ok=False, text=text, remedy=f"{BUILD_ONE}; it takes about half an hour")
+            yield Check(name="images", is_ok=False, text=text, remedy=f"{build_one()}; it takes about half an hour")
         for image in images:
             text = f"{image.id}: Blender {', '.join(image.blenders) or 'of unknown version'}, {image.architecture}, {image.variant}"
             yield Check(name="image", is_ok=True, text=text)
@@ -179,7 +180,7 @@ class AwsDoctor:
             return
         for name in self._site.default_types:
             try:
-                self._site.places([name], (0, 0))
+                self._site.places([name], ())
             except Refused as error:
                 remedy = "change [aws] instance_types, or do what is said"
                 yield Check(name=f"instance type {name}", is_ok=False, is_warning=True, text=str(error), remedy=remedy)
