@@ -13,7 +13,7 @@ from nodeimage.protocol import runs_of
 from supervisor.domain.download import DownloadStatus
 from supervisor.domain.file import FileStatus
 from supervisor.domain.frame import FrameStatus
-from supervisor.domain.instance import InstanceStatus
+from supervisor.domain.instance import InstanceStatus, Market
 from supervisor.domain.job import JobStatus
 from supervisor.domain.wording import about, dollars
 
@@ -76,6 +76,10 @@ FILE_WORDS = {
     FileStatus.CHECKING: "checking",
     FileStatus.READY: "ready",
     FileStatus.BAD: "can't be used",
+}
+MARKET_WORDS = {
+    Market.ON_DEMAND: "On demand",
+    Market.SPOT: "Spot",
 }
 DOWNLOAD_WORDS = {
     DownloadStatus.PACKING: "packing",
@@ -260,4 +264,5 @@ def init_filters(app: Flask) -> None:
         INSTANCE_TONES=INSTANCE_TONES,
         FILE_WORDS=FILE_WORDS,
         DOWNLOAD_WORDS=DOWNLOAD_WORDS,
+        MARKET_WORDS=MARKET_WORDS,
     )

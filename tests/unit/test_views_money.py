@@ -254,7 +254,7 @@ def test_statistics_show_each_kind_of_instance_and_where_the_month_went(site: We
 
     page = words(site.get("/statistics").text)
 
-    assert "fake.large on demand 10 of 1 job 36 s 75 20.8 40 s 75 % 2 $0.48" in page
+    assert "fake.large On demand 10 of 1 job 36 s 75 20.8 40 s 75 % 2 $0.48" in page
     assert "This month $4.50 of $100.00" in page
     assert "Shot 040 deleted $4.50" in page
 
