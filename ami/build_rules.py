@@ -16,6 +16,8 @@ SILENCE = timedelta(minutes=15)
 LONGEST_BUILD = timedelta(hours=3)
 #: A launch whose answer we never saw shows its instance within this time.
 SHOWN_WITHIN = timedelta(minutes=2)
+#: While there is nothing to rent for a builder, it is asked for again for so long.
+ROOM_PATIENCE = timedelta(hours=1)
 
 
 class Next(StrEnum):
@@ -83,13 +85,14 @@ def _without_builder(build: ImageBuild, seen: Seen) -> tuple[Next, str]:
     if seen.report is not None and seen.report.state is BuildState.FAILED:
         return Next.FAIL, seen.report.message
     if build.launched_at is None:
-        return Next.LAUNCH, ""
+        too_long = build.held_up and seen.now - build.asked_at > ROOM_PATIENCE
+        return (Next.FAIL, f"no builder could be launched for an hour: {build.held_up}") if too_long else (Next.LAUNCH, "")
     gone = next((builder.why_ended for builder in seen.builders if builder.why_ended), "")
     if seen.builders or seen.report is not None:
         return Next.FAIL, f"the builder ended before it was done{': ' + gone if gone else ''}"
     if seen.now - build.launched_at < SHOWN_WITHIN:
         return Next.LAUNCH, ""  # asked again with the same token: nothing new comes of it
-    return Next.FAIL, "the builder that was launched never came to be seen"
+    return Next.FAIL, build.held_up or "the builder that was launched never came to be seen"
 
 
 def _with_builder(builder: SeenBuilder, build: ImageBuild, seen: Seen) -> tuple[Next, str]:
@@ -97,13 +100,15 @@ def _with_builder(builder: SeenBuilder, build: ImageBuild, seen: Seen) -> tuple[
     if report is not None and report.state is BuildState.FAILED:
         return Next.FAIL, report.message or "a provisioner failed"
     if report is not None and report.state is BuildState.DONE:
-        return _when_done(builder)
+        return _when_done(builder, build, seen.now)
     if builder.state in {"stopping", "stopped"}:
         return Next.FAIL, f"the builder stopped before it was done{': ' + builder.why_ended if builder.why_ended else ''}"
     return _while_building(builder, report, seen.now)
 
 
-def _when_done(builder: SeenBuilder) -> tuple[Next, str]:
+def _when_done(builder: SeenBuilder, build: ImageBuild, now: datetime) -> tuple[Next, str]:
+    if build.held_up and now - builder.launched_at > LONGEST_BUILD:
+        return Next.FAIL, build.held_up
     if builder.state == "stopped":
         return Next.MAKE_IMAGE, ""
     return (Next.WAIT, "the builder stops") if builder.state == "stopping" else (Next.STOP, "")

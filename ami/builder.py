@@ -2,63 +2,33 @@
 
 from __future__ import annotations
 
-import hashlib
+import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from typing import Any, Protocol
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import BinaryIO
 
 import structlog
-from botocore.exceptions import ClientError
 
-from ami import builds as records
-from ami.build_rules import LONGEST_BUILD, Next, Seen, SeenBuilder, SeenImage, next_step
-from ami.builds import UNFINISHED, BuildStatus, ImageBuild
-from ami.bundle import AgentPlace, build_env, bundle
+from ami.build_rules import LONGEST_BUILD, Next, Seen, SeenImage, next_step
+from ami.builds import UNFINISHED, BuildRecords, BuildStatus, ImageBuild
+from ami.hands import BuilderSite, Hands
 from ami.images import OwnImage, own_images
 from ami.recipe import Arch, Recipe, Variant, read_recipe, recipe_hash
-from ami.user_data import builder_user_data
-from nodeimage.launch import BuildReport, Role, build_bundle_key, build_log_key, build_report_key
-from nodeimage.protocol import VERSION, Unreadable
-from supervisor.cloud.aws.errors import aws_errors, error_code, is_absent
-from supervisor.cloud.aws.identity import (
-    BLENDERS_TAG,
-    FARM_TAG,
-    IMAGE_TAG,
-    PROTOCOL_TAG,
-    REQUEST_TAG,
-    ROLE_TAG,
-    VARIANT_TAG,
-    Identity,
-    tag_list,
-)
-from supervisor.cloud.aws.network import Subnet
+from nodeimage.launch import BuildReport, build_bundle_key, build_log_key, build_report_key
+from nodeimage.protocol import Unreadable
+from supervisor.cloud.aws.identity import Identity
 from supervisor.cloud.aws.session import AwsSession
-from supervisor.cloud.ports import CloudError, NoCapacity, ObjectStore, Refused
+from supervisor.cloud.ports import CloudError, NoCapacity, ObjectStore
 from supervisor.domain.ids import new_id
 
 log = structlog.get_logger(__name__)
 
-
-class Agent(Protocol):
-    """The agent in the projects bucket."""
-
-    @property
-    def key(self) -> str: ...
-
-    @property
-    def sha256(self) -> str: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BuilderSite:
-    """Where builders are launched, and what with."""
-
-    subnets: Callable[[], Sequence[Subnet]]
-    security_group: Callable[[], str]
-    agent: Callable[[], Agent]  #: put into the bucket, if it is not there
-    mirror: str  #: of Blender's releases
-    types: dict[Variant, str]  #: instance type of the builder
+#: While nothing is being built, the bucket is looked at so seldom: another process may have asked for an image.
+_IDLE_LOOK = timedelta(seconds=60)
+#: Builds that have ended are remembered up to so many.
+KEPT_BUILDS = 20
 
 
 class ImageBuilder:
@@ -71,6 +41,7 @@ class ImageBuilder:
         objects: ObjectStore,
         site: BuilderSite,
         *,
+        records: BuildRecords | None = None,
         chosen: str = "",
         recipe: Callable[[], Recipe] = read_recipe,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -79,104 +50,136 @@ class ImageBuilder:
         self._session = session
         self._identity = identity
         self._objects = objects
-        self._site = site
+        self._records = records or BuildRecords(objects)
+        self._hands = Hands(session, identity, objects, site, longest_minutes=int(LONGEST_BUILD.total_seconds() // 60))
         self._chosen = chosen
         self._recipe = recipe
         self._clock = clock
+        self._lock = threading.Lock()  # a record is read, thought about and written: the timer and the page do so
+        self._looks_at = datetime.min.replace(tzinfo=UTC)
 
-    @property
-    def _ec2(self) -> Any:
-        return self._session.client("ec2")
+    def recipe(self) -> Recipe:
+        """What an image would be made of. Errors: BadRecipe"""
+        return self._recipe()
 
     def begin(self, variant: Variant = Variant.CPU, arch: Arch = Arch.X86_64) -> ImageBuild:
         """Ask for an image. One of the same recipe that is there, or being built, is taken instead.
 
-        Errors:  BadRecipe - it has nothing for this variant or architecture; CloudError
+        Errors:  BadRecipe - it has nothing for this variant or architecture; Refused - the account is not set up; CloudError
         """
         recipe, made_of = self._recipe(), recipe_hash(variant, arch)
         versions = tuple(release.version for release in recipe.blenders_for(arch))
         if variant is Variant.GPU:
             recipe.driver_for(arch)
-        name = f"kiln-node-{versions[-1]}-{variant}-{arch}-{made_of}"
-        known = [build for build in records.all_builds(self._objects) if build.name == name]
-        for build in known:
-            if build.status in UNFINISHED:
-                return build
-        there = self._image(name)
-        if there is not None and there.state == "available":
-            found = next((build for build in known if build.image == there.id), None)
-            return found or self._found(there, name, made_of, variant, arch, versions)
-        build = ImageBuild(
+        wanted = ImageBuild(
             id=new_id("build"),
             recipe=made_of,
             variant=variant,
             arch=arch,
-            name=name,
+            name=f"kiln-node-{versions[-1]}-{variant}-{arch}-{made_of}",
             blenders=versions,
             status=BuildStatus.BUILDING,
             asked_at=self._clock(),
             progress="asked for",
         )
-        records.put_build(self._objects, build)
-        log.info("image wanted", build=build.id, name=name)
+        self._hands.check_site()
+        with self._lock:
+            return self._begun(wanted)
+
+    def _begun(self, wanted: ImageBuild) -> ImageBuild:
+        builds = self._records.all()
+        known = [build for build in builds if build.name == wanted.name]
+        for build in known:
+            if build.status in UNFINISHED:
+                return build
+        there = self._hands.image(wanted.name)
+        if there is not None and there.state == "available":
+            return next((build for build in known if build.image == there.id), None) or self._found(wanted, there)
+        self._records.forget([build for build in builds if build.status not in UNFINISHED][KEPT_BUILDS - 1 :])
+        self._records.put(wanted)
+        self._looks_at = self._clock()
+        log.info("image wanted", build=wanted.id, name=wanted.name)
+        return wanted
+
+    def _found(self, wanted: ImageBuild, image: SeenImage) -> ImageBuild:
+        """An image of this recipe whose build nobody remembers."""
+        build = replace(wanted, status=BuildStatus.READY, ended_at=wanted.asked_at, image=image.id, progress="")
+        self._records.put(build)
         return build
 
     def builds(self) -> Sequence[ImageBuild]:
-        """Every build that is known, newest first. Errors: CloudError"""
-        return records.all_builds(self._objects)
+        """Every build that is known, newest first. Asks the bucket alone. Errors: CloudError"""
+        return self._records.all()
 
     def images(self) -> list[OwnImage]:
         """The farm's images, newest first. Errors: CloudError"""
         return own_images(self._session, self._identity, chosen=self._chosen)
 
+    def remove_image(self, image: str) -> None:
+        """Make an image and its snapshots be gone. Repeat: safe. Errors: CloudError"""
+        self._hands.remove_image(image)
+
+    def open_log(self, build_id: str) -> BinaryIO:
+        """The whole log of a build that has ended, as a stream. The caller closes it. Errors: FileNotFoundError, Unreachable"""
+        return self._objects.open(build_log_key(build_id))
+
+    def stop(self, build_id: str) -> None:
+        """Give a build up: what is rented for it is given back, in a moment. One that has ended is left. Errors: CloudError"""
+        with self._lock:
+            build = self._records.find(build_id)
+            if build is not None and build.status in UNFINISHED - {BuildStatus.FAILING}:
+                self._records.put(replace(build, status=BuildStatus.FAILING, message="stopped by a person", held_up=""))
+                log.info("build moved", build=build.id, to="failing", because="stopped by a person")
+
     def advance_all(self) -> None:
         """Move every unfinished build on; one's trouble is its own. Repeat: safe"""
-        for build in self.builds():
-            if build.status in UNFINISHED:
-                try:
-                    self.advance(build)
-                except CloudError as error:
-                    log.warning("build held up", build=build.id, error=str(error))
+        if self._clock() < self._looks_at:
+            return
+        unfinished = self._records.unfinished()
+        for build in unfinished:
+            try:
+                self.advance(build)
+            except CloudError as error:
+                log.warning("build held up", build=build.id, error=str(error))
+        if not unfinished:
+            self._looks_at = self._clock() + _IDLE_LOOK
 
     def advance(self, build: ImageBuild) -> ImageBuild:
-        """Do what a build needs now. Returns: the build as it is then. Repeat: safe, by several processes too. Errors: CloudError"""
-        if build.status not in UNFINISHED:
-            return build
+        """Do what a build needs now. Returns: the build as it is then. Repeat: safe, by several processes too.
+
+        Errors:  CloudError - it is held up; it says by what (`held_up`), and going on may help
+        """
+        with self._lock:
+            build = self._records.find(build.id) or build
+            if build.status not in UNFINISHED:
+                return build
+            try:
+                after = self._advanced(build)
+            except CloudError as error:
+                self._note_hold_up(build, error)
+                raise
+            if after != build:
+                self._records.put(after)
+                if after.status is not build.status:
+                    log.info("build moved", build=build.id, to=str(after.status), because=after.message)
+            return after
+
+    def _advanced(self, build: ImageBuild) -> ImageBuild:
         seen = self._observe(build)
         step, why = next_step(build, seen)
-        after = self._act(build, seen, step, why)
-        if after != build:
-            records.put_build(self._objects, after)
-            if after.status is not build.status:
-                log.info("build moved", build=build.id, to=str(after.status), because=why)
-        return after
+        return replace(self._act(build, seen, step, why), held_up="")
 
-    # What there is
+    def _note_hold_up(self, build: ImageBuild, error: CloudError) -> None:
+        """Write down what AWS answered, for the page and for the end, if it comes to that."""
+        with suppress(CloudError):  # the store itself may be what does not answer
+            build = self._records.find(build.id) or build
+            # nothing was launched: it is asked for anew, however long that takes
+            launched_at = None if isinstance(error, NoCapacity) else build.launched_at
+            self._records.put(replace(build, held_up=str(error), launched_at=launched_at))
 
     def _observe(self, build: ImageBuild) -> Seen:
-        return Seen(now=self._clock(), builders=self._builders(build.id), image=self._image(build.name), report=self._report(build.id))
-
-    def _builders(self, build_id: str) -> tuple[SeenBuilder, ...]:
-        filters = [{"Name": f"tag:{FARM_TAG}", "Values": [self._identity.farm]}, {"Name": f"tag:{REQUEST_TAG}", "Values": [build_id]}]
-        with aws_errors(f"look for the builder of {build_id}"):
-            pages = self._ec2.get_paginator("describe_instances").paginate(Filters=filters)
-            shown = [instance for page in pages for reservation in page["Reservations"] for instance in reservation["Instances"]]
-        return tuple(
-            SeenBuilder(
-                id=each["InstanceId"],
-                state=each["State"]["Name"],
-                launched_at=each["LaunchTime"],
-                why_ended=each.get("StateReason", {}).get("Message", ""),
-            )
-            for each in shown
-        )
-
-    def _image(self, name: str) -> SeenImage | None:
-        with aws_errors(f"look for the image {name}"):
-            found = self._ec2.describe_images(Owners=["self"], Filters=[{"Name": "name", "Values": [name]}])["Images"]
-        if not found:
-            return None
-        return SeenImage(id=found[0]["ImageId"], state=found[0]["State"], why_failed=found[0].get("StateReason", {}).get("Message", ""))
+        hands = self._hands
+        return Seen(now=self._clock(), builders=hands.builders(build.id), image=hands.image(build.name), report=self._report(build.id))
 
     def _report(self, build_id: str) -> BuildReport | None:
         stored = self._objects.get(build_report_key(build_id))
@@ -188,21 +191,19 @@ class ImageBuilder:
             log.warning("builder's report not understood", build=build_id, error=str(error))
             return None
 
-    # What is done about it
-
     def _act(self, build: ImageBuild, seen: Seen, step: Next, why: str) -> ImageBuild:
         told = replace(build, tail=seen.report.tail if seen.report else build.tail)
         ids = [builder.id for builder in seen.builders if builder.state not in {"shutting-down", "terminated"}]
         if step is Next.LAUNCH:
             return self._launch(told)
         if step is Next.STOP:
-            with aws_errors(f"stop the builder of {build.id}"):
-                self._ec2.stop_instances(InstanceIds=ids)
+            self._hands.stop(build.id, ids)
             return replace(told, progress="the builder stops")
         if step is Next.MAKE_IMAGE:
-            return self._make_image(told, ids[0])
+            self._hands.make_image(told, ids[0])
+            return replace(told, status=BuildStatus.IMAGING, progress="the image is being made")
         if step is Next.END_BUILDER:
-            self._terminate(build.id, ids)
+            self._hands.terminate(build.id, ids)
             return told
         if step is Next.FINISH:
             return self._finish(told, seen)
@@ -213,112 +214,12 @@ class ImageBuilder:
         return replace(told, progress=why or build.progress)
 
     def _launch(self, build: ImageBuild) -> ImageBuild:
-        """Write down that a builder is asked for, then ask, in one subnet after the other."""
+        """Write down that a builder is asked for, then ask."""
         if build.launched_at is None:
             build = replace(build, launched_at=self._clock(), progress="a builder is asked for")
-            records.put_build(self._objects, build)
-        request = self._request(build)
-        refused: NoCapacity | None = None
-        for subnet in self._site.subnets():
-            try:
-                # the token is of the subnet too: the same one with other parameters is an error
-                token = hashlib.sha256(f"{build.id} {subnet.id}".encode()).hexdigest()[:32]
-                with aws_errors(f"launch a builder for {build.id} in {subnet.zone}"):
-                    self._ec2.run_instances(**request, SubnetId=subnet.id, ClientToken=token)
-                return replace(build, progress="the builder boots")
-            except NoCapacity as error:
-                refused = error
-        raise refused or Refused("there is no subnet to launch a builder in")
-
-    def _request(self, build: ImageBuild) -> dict[str, Any]:
-        recipe, variant, arch = self._recipe(), Variant(build.variant), Arch(build.arch)
-        tags = {FARM_TAG: self._identity.farm, ROLE_TAG: str(Role.BUILD), REQUEST_TAG: build.id, "Name": build.name}
-        base = self._base_image(recipe, arch)
-        root = {
-            "DeviceName": base["RootDeviceName"],
-            "Ebs": {"VolumeSize": recipe.base.root_gib, "VolumeType": "gp3", "DeleteOnTermination": True, "Encrypted": True},
-        }
-        return {
-            "ImageId": base["ImageId"],
-            "InstanceType": self._site.types[variant],
-            "MinCount": 1,
-            "MaxCount": 1,
-            "SecurityGroupIds": [self._site.security_group()],
-            "IamInstanceProfile": {"Name": self._identity.name},
-            # stopped, not terminated: the image is made of the stopped machine
-            "InstanceInitiatedShutdownBehavior": "stop",
-            "MetadataOptions": {"HttpTokens": "required", "HttpPutResponseHopLimit": 1, "HttpEndpoint": "enabled"},
-            "BlockDeviceMappings": [root],
-            "TagSpecifications": [{"ResourceType": kind, "Tags": tag_list(tags)} for kind in ("instance", "volume")],
-            "UserData": self._user_data(build, recipe),
-        }
-
-    def _base_image(self, recipe: Recipe, arch: Arch) -> dict[str, Any]:
-        """The newest image that the recipe begins with. Errors: Refused - the region has none"""
-        name = recipe.base.name.get(arch)
-        if name is None:
-            raise Refused(f"can't build an image for {arch}: the recipe names no base image for it (base.name in recipe.toml)")
-        filters = [
-            {"Name": "name", "Values": [name]},
-            {"Name": "architecture", "Values": [arch]},
-            {"Name": "state", "Values": ["available"]},
-        ]
-        with aws_errors(f"look for the base image {name}"):
-            found = self._ec2.describe_images(Owners=[recipe.base.owner], Filters=filters)["Images"]
-        if not found:
-            raise Refused(f"can't build an image: account {recipe.base.owner} has no image {name} in {self._session.region}")
-        return dict(max(found, key=lambda image: image["CreationDate"]))
-
-    def _user_data(self, build: ImageBuild, recipe: Recipe) -> str:
-        """Put the bundle where the builder finds it, and write the script that fetches it."""
-        identity, agent = self._identity, self._site.agent()
-        place = AgentPlace(
-            bucket=identity.projects_bucket,
-            region=self._session.region,
-            key=agent.key,
-            sha256=agent.sha256,
-            endpoint=self._session.s3_endpoint,
-        )
-        orders = build_env(recipe, variant=Variant(build.variant), arch=Arch(build.arch), mirror=self._site.mirror, agent=place)
-        if orders["KILN_RECIPE"] != build.recipe:
-            raise Refused("the recipe was changed since this image was asked for; ask for it again")
-        body = bundle(orders)
-        self._objects.put(build_bundle_key(build.id), body)
-        told = {
-            "build": build.id,
-            "region": self._session.region,
-            "endpoint": self._session.s3_endpoint,
-            "bucket": identity.projects_bucket,
-            "bundle": build_bundle_key(build.id),
-            "bundle_sha256": hashlib.sha256(body).hexdigest(),
-            "received_bucket": identity.received_bucket,
-            "report": build_report_key(build.id),
-            "log": build_log_key(build.id),
-        }
-        return builder_user_data(told, longest_minutes=int(LONGEST_BUILD.total_seconds() // 60))
-
-    def _make_image(self, build: ImageBuild, instance: str) -> ImageBuild:
-        tags = {
-            FARM_TAG: self._identity.farm,
-            IMAGE_TAG: build.recipe,
-            BLENDERS_TAG: " ".join(build.blenders),
-            PROTOCOL_TAG: str(VERSION),
-            VARIANT_TAG: build.variant,
-            REQUEST_TAG: build.id,
-        }
-        with aws_errors(f"make the image of {build.id}"):
-            try:
-                self._ec2.create_image(
-                    InstanceId=instance,
-                    Name=build.name,
-                    Description=f"Kiln node: Blender {', '.join(build.blenders)}",
-                    TagSpecifications=[{"ResourceType": kind, "Tags": tag_list(tags)} for kind in ("image", "snapshot")],
-                )
-            except ClientError as error:
-                # the name is the token: an answer that was lost, or another process, was quicker
-                if error_code(error) != "InvalidAMIName.Duplicate":
-                    raise
-        return replace(build, status=BuildStatus.IMAGING, progress="the image is being made")
+            self._records.put(build)
+        self._hands.launch(build, self._recipe())
+        return replace(build, progress="the builder boots")
 
     def _finish(self, build: ImageBuild, seen: Seen) -> ImageBuild:
         assert seen.image is not None, "the rule finishes a build whose image is there"
@@ -327,59 +228,6 @@ class ImageBuilder:
 
     def _give_up(self, build: ImageBuild, seen: Seen) -> ImageBuild:
         if seen.image is not None:
-            self.remove_image(seen.image.id)
+            self._hands.remove_image(seen.image.id)
         self._objects.delete([build_bundle_key(build.id), build_report_key(build.id)])
         return replace(build, status=BuildStatus.FAILED, ended_at=self._clock(), progress="")
-
-    def _terminate(self, build_id: str, ids: Sequence[str]) -> None:
-        with aws_errors(f"end the builder of {build_id}"):
-            try:
-                self._ec2.terminate_instances(InstanceIds=list(ids))
-            except ClientError as error:
-                if not is_absent(error):
-                    raise
-
-    def remove_image(self, image: str) -> None:
-        """Make an image and its snapshots be gone. Repeat: safe. Errors: CloudError"""
-        with aws_errors(f"remove the image {image}"):
-            try:
-                shown = self._ec2.describe_images(ImageIds=[image])["Images"]
-            except ClientError as error:
-                if not is_absent(error):
-                    raise
-                return
-            snapshots = [
-                device["Ebs"]["SnapshotId"]
-                for each in shown
-                for device in each.get("BlockDeviceMappings", ())
-                if device.get("Ebs", {}).get("SnapshotId")
-            ]
-            if shown:
-                self._ec2.deregister_image(ImageId=image)
-            for snapshot in snapshots:
-                self._delete_snapshot(snapshot)
-
-    def _delete_snapshot(self, snapshot: str) -> None:
-        try:
-            self._ec2.delete_snapshot(SnapshotId=snapshot)
-        except ClientError as error:
-            if not is_absent(error):
-                raise
-
-    def _found(self, image: SeenImage, name: str, made_of: str, variant: str, arch: str, versions: tuple[str, ...]) -> ImageBuild:
-        """An image of this recipe whose build nobody remembers."""
-        now = self._clock()
-        build = ImageBuild(
-            id=new_id("build"),
-            recipe=made_of,
-            variant=variant,
-            arch=arch,
-            name=name,
-            blenders=versions,
-            status=BuildStatus.READY,
-            asked_at=now,
-            ended_at=now,
-            image=image.id,
-        )
-        records.put_build(self._objects, build)
-        return build

@@ -10,6 +10,7 @@ from enum import StrEnum
 
 import structlog
 
+from nodeimage.launch import build_bundle_key, build_log_key, build_report_key
 from supervisor.cloud.ports import ObjectStore
 
 log = structlog.get_logger(__name__)
@@ -45,7 +46,8 @@ class ImageBuild:
     asked_at: datetime
     launched_at: datetime | None = None  #: when a builder was first asked for
     ended_at: datetime | None = None
-    progress: str = ""  #: what the builder does, in words
+    progress: str = ""  #: what the builder does, in words; begins with `5/9 ` where the builder has said so
+    held_up: str = ""  #: what AWS last answered instead of doing what was asked; empty: it did
     message: str = ""  #: why it failed
     tail: tuple[str, ...] = ()  #: last lines of the builder's log
     image: str = ""
@@ -55,23 +57,46 @@ def build_key(build_id: str) -> str:
     return f"{BUILDS_PREFIX}{build_id}.json"
 
 
-def put_build(objects: ObjectStore, build: ImageBuild) -> None:
-    """Keep a build as it is now. Errors: CloudError"""
-    raw = asdict(build)
-    for name in ("asked_at", "launched_at", "ended_at"):
-        raw[name] = raw[name].isoformat() if raw[name] else None
-    objects.put(build_key(build.id), json.dumps(raw, sort_keys=True).encode())
+class BuildRecords:
+    """The builds in the bucket. Each is read again only when it was written again: a look costs one listing."""
 
+    def __init__(self, objects: ObjectStore) -> None:
+        self._objects = objects
+        self._read: dict[str, tuple[str, ImageBuild | None]] = {}  #: key -> ETag, and what stood there
 
-def all_builds(objects: ObjectStore) -> Sequence[ImageBuild]:
-    """Every build that is known, newest first. Errors: CloudError"""
-    found = []
-    for listed in objects.list(BUILDS_PREFIX):
-        stored = objects.get(listed.key)
-        build = _read(stored.body, listed.key) if stored else None
-        if build:
-            found.append(build)
-    return sorted(found, key=lambda build: (build.asked_at, build.id), reverse=True)
+    def all(self) -> Sequence[ImageBuild]:
+        """Every build that is known, newest first. Errors: CloudError"""
+        known, seen = self._read, {}
+        for listed in self._objects.list(BUILDS_PREFIX):
+            before = known.get(listed.key)
+            if before is not None and before[0] == listed.etag:
+                seen[listed.key] = before
+            elif stored := self._objects.get(listed.key):
+                seen[listed.key] = (stored.etag, _read(stored.body, listed.key))
+        self._read = seen
+        return sorted((build for _, build in seen.values() if build), key=lambda build: (build.asked_at, build.id), reverse=True)
+
+    def unfinished(self) -> Sequence[ImageBuild]:
+        """Those that something may be rented for. Errors: CloudError"""
+        return [build for build in self.all() if build.status in UNFINISHED]
+
+    def find(self, build_id: str) -> ImageBuild | None:
+        """One build, as it is now. Returns: None if there is none. Errors: CloudError"""
+        stored = self._objects.get(build_key(build_id))
+        return _read(stored.body, build_key(build_id)) if stored else None
+
+    def put(self, build: ImageBuild) -> None:
+        """Keep a build as it is now. Errors: CloudError"""
+        raw = asdict(build)
+        for name in ("asked_at", "launched_at", "ended_at"):
+            raw[name] = raw[name].isoformat() if raw[name] else None
+        self._objects.put(build_key(build.id), json.dumps(raw, sort_keys=True).encode())
+
+    def forget(self, builds: Sequence[ImageBuild]) -> None:
+        """Remove the records of builds, with what their builders left in the bucket. Repeat: safe. Errors: CloudError"""
+        for build in builds:
+            self._objects.delete([build_log_key(build.id), build_report_key(build.id), build_bundle_key(build.id)])
+            self._objects.delete([build_key(build.id)])
 
 
 def _read(body: bytes, name: str) -> ImageBuild | None:

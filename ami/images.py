@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from ami.recipe import Arch, BadRecipe, Recipe, Variant, recipe_hash
+from nodeimage.protocol import VERSION
 from supervisor.cloud.aws.errors import aws_errors
 from supervisor.cloud.aws.identity import BLENDERS_TAG, FARM_TAG, IMAGE_TAG, PROTOCOL_TAG, VARIANT_TAG, Identity, tags_of
 from supervisor.cloud.aws.session import AwsSession
@@ -29,6 +30,7 @@ class OwnImage:
     recipe: str
     created_at: datetime
     is_current: bool  #: made from the recipe that this version of Kiln has
+    is_served: bool  #: its agent's bootstrap speaks as this version of Kiln does
     used_by: tuple[str, ...]  #: why it is kept, in words; empty: `prune` removes it
 
 
@@ -44,7 +46,7 @@ def own_images(session: AwsSession, identity: Identity, *, chosen: str = "") -> 
     for each in shown:
         tags = tags_of(each)
         kind = (tags.get(VARIANT_TAG, "cpu"), each["Architecture"])
-        reasons = list(in_use.get(each["ImageId"], ()))
+        reasons = in_use.get(each["ImageId"], [])
         if each["State"] == "available" and kind not in newest:
             newest.add(kind)
             reasons.append(f"the newest for {kind[0]}, {kind[1]}")
@@ -60,6 +62,26 @@ def newer_blenders(recipe: Recipe, images: Sequence[OwnImage]) -> list[str]:
     """Versions of Blender that the recipe has and no image that can be launched."""
     there = {version for image in images if image.state == "available" for version in image.blenders}
     return [release.version for release in recipe.blenders if release.version not in there]
+
+
+def advice(recipe: Recipe, images: Sequence[OwnImage]) -> list[str]:
+    """What a person should know of the images: a Blender that the recipe has and they lack, and what is out of date. Empty: all is well.
+
+    Shape:   sentences; images: newest first
+    """
+    if not images:
+        return ["there is no image yet, and instances can't start without one: build one"]
+    said = []
+    if newer := newer_blenders(recipe, images):
+        said.append(f"this version of Kiln knows Blender {', '.join(newer)}, which is on none of the images: build a new one")
+    newest = {(image.variant, image.arch): image for image in reversed(images) if image.state == "available"}
+    for (variant, arch), image in sorted(newest.items()):
+        which = f"the newest for {variant}, {arch} ({image.id})"
+        if not image.is_served:
+            said.append(f"instances can't start from {which}: it is of another version of Kiln; build a new one")
+        elif not image.is_current and not newer:
+            said.append(f"{which} is of an older recipe than this Kiln's; it works, and a new one is up to date")
+    return said
 
 
 def prune(images: Sequence[OwnImage], *, remove: Callable[[str], None], dry_run: bool) -> Iterator[OwnImage]:
@@ -82,6 +104,7 @@ def _own_image(shown: Any, tags: dict[str, str], kind: tuple[str, str], used_by:
         blenders=tuple(tags.get(BLENDERS_TAG, "").split()),
         protocol=tags.get(PROTOCOL_TAG, ""),
         recipe=recipe,
+        is_served=tags.get(PROTOCOL_TAG, "") in {"", str(VERSION)},
         created_at=datetime.fromisoformat(shown["CreationDate"].replace("Z", "+00:00")),
         is_current=_is_current(recipe, *kind),
         used_by=used_by,
@@ -97,19 +120,39 @@ def _is_current(recipe: str, variant: str, arch: str) -> bool:
 
 def _in_use(session: AwsSession, identity: Identity) -> dict[str, list[str]]:
     """Image -> what would miss it: instances of the farm, and versions of its launch template."""
-    used: dict[str, list[str]] = {}
-    ec2 = session.client("ec2")
     with aws_errors("see which images are in use"):
-        filters = [{"Name": f"tag:{FARM_TAG}", "Values": [identity.farm]}]
-        for page in ec2.get_paginator("describe_instances").paginate(Filters=filters):
-            for instance in (each for reservation in page["Reservations"] for each in reservation["Instances"]):
-                if instance["State"]["Name"] not in _GONE:
-                    used.setdefault(instance["ImageId"], []).append(f"instance {instance['InstanceId']}")
-        templates = ec2.describe_launch_templates(Filters=[{"Name": "launch-template-name", "Values": [identity.name]}])
-        for template in templates["LaunchTemplates"]:
-            pages = ec2.get_paginator("describe_launch_template_versions").paginate(LaunchTemplateId=template["LaunchTemplateId"])
-            for version in (each for page in pages for each in page["LaunchTemplateVersions"]):
-                image = version["LaunchTemplateData"].get("ImageId")
-                if image:
-                    used.setdefault(image, []).append(f"launches of {version.get('VersionDescription', '').split(' ')[0] or 'the farm'}")
+        instances = _instances_from(session, identity)
+        launches = _launches_from(session, identity)
+    used = {image: [_counted(ids)] for image, ids in instances.items()}
+    for image, what in launches.items():
+        used.setdefault(image, []).extend(f"launches of {each}" for each in sorted(what))
     return used
+
+
+def _instances_from(session: AwsSession, identity: Identity) -> dict[str, list[str]]:
+    """Image -> instances of the farm that were started from it and are there still."""
+    found: dict[str, list[str]] = {}
+    filters = [{"Name": f"tag:{FARM_TAG}", "Values": [identity.farm]}]
+    for page in session.client("ec2").get_paginator("describe_instances").paginate(Filters=filters):
+        for instance in (each for reservation in page["Reservations"] for each in reservation["Instances"]):
+            if instance["State"]["Name"] not in _GONE:
+                found.setdefault(instance["ImageId"], []).append(instance["InstanceId"])
+    return found
+
+
+def _launches_from(session: AwsSession, identity: Identity) -> dict[str, set[str]]:
+    """Image -> jobs whose next instances start from it, by the versions of the farm's launch template."""
+    found: dict[str, set[str]] = {}
+    ec2 = session.client("ec2")
+    templates = ec2.describe_launch_templates(Filters=[{"Name": "launch-template-name", "Values": [identity.name]}])
+    for template in templates["LaunchTemplates"]:
+        pages = ec2.get_paginator("describe_launch_template_versions").paginate(LaunchTemplateId=template["LaunchTemplateId"])
+        for version in (each for page in pages for each in page["LaunchTemplateVersions"]):
+            image = version["LaunchTemplateData"].get("ImageId")
+            if image:
+                found.setdefault(image, set()).add(version.get("VersionDescription", "").split(" ")[0] or "the farm")
+    return found
+
+
+def _counted(ids: Sequence[str]) -> str:
+    return f"instance {ids[0]}" if len(ids) == 1 else f"{len(ids)} instances, such as {min(ids)}"

@@ -8,6 +8,7 @@ from flask import Flask
 from htmx_flask import Htmx
 from jinja2 import StrictUndefined
 
+from ami.ports import FarmImages
 from app.api import blueprint as api
 from app.assets import init_assets
 from app.auth import init_auth
@@ -23,15 +24,18 @@ from supervisor.farm import Farm
 __all__ = ["create_app"]
 
 
-def create_app(farm: Farm, *, secret_key: str, link_key: str) -> Flask:
-    """Build the application that serves this farm; it holds no state of its own but the counts of its limiter."""
+def create_app(farm: Farm, *, secret_key: str, link_key: str, images: FarmImages | None = None) -> Flask:
+    """Build the application that serves this farm; it holds no state of its own but the counts of its limiter.
+
+    Shape:   images: what the farm's instances start from; None: it rents none
+    """
     app = Flask("app")
     app.secret_key = secret_key
     app.config.update(TEMPLATES_AUTO_RELOAD=False, MAX_FORM_MEMORY_SIZE=1 << 20, MAX_CONTENT_LENGTH=2 << 20, KILN_VERSION=version("kiln"))
     app.jinja_env.undefined = StrictUndefined
     app.jinja_env.trim_blocks = True
     app.jinja_env.lstrip_blocks = True
-    make_farm_known(app, farm, link_key=link_key)
+    make_farm_known(app, farm, link_key=link_key, images=images)
     Htmx(app)
     init_security(app, farm)
     init_errors(app)

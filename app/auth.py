@@ -28,7 +28,7 @@ SETUP_CODE_FILE = "setup-code"
 #: Endpoints that answer anybody. The API answers for itself, with problem documents.
 PUBLIC = frozenset({"static", "accounts.login", "accounts.setup", "health.healthz", "downloads.file"})
 #: Blueprints that answer admins alone.
-ADMINS = frozenset({"aws", "doctor", "people"})
+ADMINS = frozenset({"aws", "doctor", "images", "people"})
 #: What everybody may ask of every job, though it is no GET: a zip leaves the job as it is.
 EVERYBODYS = frozenset({"jobs.pack"})
 _READING = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})

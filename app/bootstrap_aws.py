@@ -10,8 +10,9 @@ from time import monotonic
 
 import structlog
 
-from ami.builder import BuilderSite, ImageBuilder
-from ami.builds import UNFINISHED, all_builds
+from ami.builder import ImageBuilder
+from ami.builds import BuildRecords
+from ami.hands import BuilderSite
 from ami.recipe import Variant
 from supervisor.cloud.agent import publish_agent
 from supervisor.cloud.aws.account import AwsAccount
@@ -65,7 +66,14 @@ def aws_store(config: Config, data: Path) -> S3ObjectStore:
 def aws_farm(config: Config, data: Path) -> AwsFarm:
     """Everything on AWS. Errors: BadConfig"""
     parts = _parts(config, data)
-    images = ImageBuilder(parts.session, parts.identity, parts.objects, _builder_site(config, parts.site), chosen=config.aws.image)
+    images = ImageBuilder(
+        parts.session,
+        parts.identity,
+        parts.objects,
+        _builder_site(config, parts.site),
+        records=parts.builds,
+        chosen=config.aws.image,
+    )
     timers = (
         Timer(name="prices", every_s=REFRESH_S, call=partial(_refresh_prices, parts)),
         Timer(name="image builds", every_s=BUILDS_S, call=images.advance_all),
@@ -107,7 +115,7 @@ def _cloud(config: Config, parts: _Parts, *, pool: Ec2Pool | None) -> Cloud:
             doctor=_doctor(config, parts, setup),
             rates=parts.prices,
             uploads=parts.uploads,
-            builds=partial(_unfinished_builds, parts.objects),
+            builds=partial(_unfinished, parts.builds),
         ),
         prices=parts.prices,
         pool=pool,
@@ -144,6 +152,7 @@ class _Parts:
     session: AwsSession
     identity: Identity
     objects: S3ObjectStore
+    builds: BuildRecords
     uploads: tuple[S3Uploads, S3Uploads]  #: into the projects bucket, and into the received one
     prices: AwsPrices
     site: LaunchSite
@@ -156,6 +165,7 @@ def _parts(config: Config, data: Path) -> _Parts:
         session=session,
         identity=identity,
         objects=objects,
+        builds=BuildRecords(objects),
         uploads=(_uploads(session, identity.projects_bucket), _uploads(session, identity.received_bucket)),
         prices=AwsPrices(session, config.aws, folder=data),
         site=LaunchSite(
@@ -177,8 +187,8 @@ def _uploads(session: AwsSession, bucket: str) -> S3Uploads:
     return S3Uploads(session.late("s3"), bucket, connect=lambda endpoint: session.late("s3", endpoint=endpoint))
 
 
-def _unfinished_builds(objects: S3ObjectStore) -> frozenset[str]:
-    return frozenset(build.id for build in all_builds(objects) if build.status in UNFINISHED)
+def _unfinished(builds: BuildRecords) -> frozenset[str]:
+    return frozenset(build.id for build in builds.unfinished())
 
 
 def _builder_site(config: Config, site: LaunchSite) -> BuilderSite:

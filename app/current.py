@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from flask import Flask, current_app, request
 
+from ami.ports import FarmImages
+from supervisor.domain.errors import NotFound
 from supervisor.farm import Farm
 
-_FARM, _LINK_KEY = "farm", "link_key"
+_FARM, _LINK_KEY, _IMAGES = "farm", "link_key", "images"
 
 
-def serve(app: Flask, farm: Farm, *, link_key: str) -> None:
-    """Make the farm, and the key that signs links, known to the application's requests."""
+def serve(app: Flask, farm: Farm, *, link_key: str, images: FarmImages | None) -> None:
+    """Make the farm, its images, and the key that signs links, known to the application's requests."""
     app.extensions[_FARM] = farm
     app.extensions[_LINK_KEY] = link_key
+    app.extensions[_IMAGES] = images
 
 
 def current_farm() -> Farm:
     farm = current_app.extensions[_FARM]
     assert isinstance(farm, Farm), "create_app put it there"
     return farm
+
+
+def has_images() -> bool:
+    """Say whether this farm's instances start from images."""
+    return current_app.extensions[_IMAGES] is not None
+
+
+def current_images() -> FarmImages:
+    """Errors: NotFound - the farm has none"""
+    images = cast(FarmImages | None, current_app.extensions[_IMAGES])
+    if images is None:
+        raise NotFound('this farm renders on its own machine and has no images; [cloud] provider = "aws" makes it rent instances')
+    return images
 
 
 def current_link_key() -> str:

@@ -6,9 +6,11 @@ import re
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from flask import Flask
+from flask import Flask, url_for
 from markupsafe import Markup, escape
 
+from app.auth import signed_in_user
+from app.current import current_farm, has_images
 from nodeimage.protocol import runs_of
 from supervisor.domain.download import DownloadStatus
 from supervisor.domain.file import FileStatus
@@ -17,7 +19,8 @@ from supervisor.domain.instance import InstanceStatus, Market
 from supervisor.domain.job import JobStatus
 from supervisor.domain.wording import about, dollars
 
-_ADDRESS = re.compile(r"(https://[^\s<>\"”),;]+)")
+#: What a text may name that there is a link to: addresses, and pages of the farm's that administrators alone see.
+_NAMED = re.compile(r"(https://[^\s<>\"”),;]+|page “Images”|AWS page)")
 _UNITS = ("B", "KB", "MB", "GB", "TB", "PB")
 
 JOB_WORDS = {
@@ -186,15 +189,28 @@ def sentence(text: str) -> str:
 
 
 def linked(text: str) -> Markup:
-    """Make the web addresses in a text links."""
-    parts = _ADDRESS.split(text)
+    """Make what a text names a link: web addresses, and pages of the farm's that whoever reads it may see."""
+    parts = _NAMED.split(text)
     return Markup("").join(_link(part) if number % 2 else escape(part) for number, part in enumerate(parts))
 
 
-def _link(address: str) -> Markup:
-    end = "." if address.endswith(".") else ""
-    where = address.removesuffix(".")
+def _link(named: str) -> Markup:
+    if not named.startswith("https:"):
+        page = _page_of(named)
+        return Markup('<a href="{}">{}</a>').format(page, named) if page else escape(named)
+    end = "." if named.endswith(".") else ""
+    where = named.removesuffix(".")
     return Markup('<a href="{0}" rel="noreferrer" target="_blank">{0}</a>{1}').format(where, end)
+
+
+def _page_of(name: str) -> str:
+    """Returns: empty where there is none, or not for whoever asks"""
+    person = signed_in_user()
+    if person is None or person.role != "admin":
+        return ""
+    if name == "AWS page":
+        return url_for("aws.index") if current_farm().cloud.account else ""
+    return url_for("images.index") if has_images() else ""
 
 
 def usd(price: Decimal) -> str:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TextIO, cast
 
 import structlog
 
@@ -52,3 +55,27 @@ def set_up_logs(config: LogConfig) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+
+
+class _StandardError:
+    """Standard error as it is when something is written: tests put another in its place."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
+@contextmanager
+def logs_of_a_command() -> Iterator[None]:
+    """Let a command log warnings and worse alone, to standard error: standard output is for what it was asked."""
+    before = structlog.get_config()
+    file = cast(TextIO, _StandardError())  # all of a file that a logger uses
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING), logger_factory=structlog.PrintLoggerFactory(file=file)
+    )
+    try:
+        yield
+    finally:
+        structlog.configure(**before)

@@ -119,7 +119,7 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
             log.error("the farm can't be served", error=str(error))
             sys.exit(_BOOT_FAILED)
         keys = self._open.secrets
-        return create_app(self._open.farm, secret_key=keys.secret_key, link_key=keys.link_key)
+        return create_app(self._open.farm, secret_key=keys.secret_key, link_key=keys.link_key, images=self._open.images)
 
     def _begin(self, worker: object) -> None:
         assert self._open, "load() comes before"

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from app.logs import logs_of_a_command
 from supervisor.cloud.ports import CloudError
 from supervisor.config import BadConfig
 from supervisor.domain.errors import CommandError
@@ -48,7 +49,8 @@ class _Cli(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with logs_of_a_command():
+                return super().invoke(ctx)
         except ApiError as error:
             raise click.ClickException(_explained(error)) from error
         except BadProject as error:

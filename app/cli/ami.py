@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -12,11 +12,11 @@ from time import sleep
 
 import click
 
-from ami.builder import ImageBuilder
 from ami.builds import UNFINISHED, BuildStatus, ImageBuild
-from ami.images import OwnImage, newer_blenders, prune
-from ami.recipe import Arch, BadRecipe, Variant, read_recipe
-from supervisor.cloud.ports import NoCapacity, Throttled, Unreachable
+from ami.images import OwnImage, advice, prune
+from ami.ports import FarmImages
+from ami.recipe import Arch, BadRecipe, Variant
+from supervisor.cloud.ports import CloudError, SignedOut
 
 from .failure import Failed
 from .local import opened_beside, with_data
@@ -31,8 +31,12 @@ def ami() -> None:
 
 
 @ami.command()
-@click.option("--variant", type=click.Choice([*Variant]), default=Variant.CPU, show_default=True, help="gpu: with NVIDIA's driver.")
-@click.option("--arch", type=click.Choice([*Arch]), default=Arch.X86_64, show_default=True, help="Processors of the instances.")
+@click.option(
+    "--variant", type=click.Choice([each.value for each in Variant]), default="cpu", show_default=True, help="gpu: with NVIDIA's driver."
+)
+@click.option(
+    "--arch", type=click.Choice([each.value for each in Arch]), default="x86_64", show_default=True, help="Processors of the instances."
+)
 @click.option("--no-wait", is_flag=True, help="Only ask for it: a farm that is being served goes on with it.")
 @with_data
 @with_json
@@ -42,13 +46,13 @@ def build(variant: str, arch: str, no_wait: bool, data: Path, config_file: Path 
     One of the same recipe that is there already, or being built, is taken. A builder is rented for it and given back whatever happens;
     when this command is broken off, a farm that is being served goes on, and so does this command when it is given again.
     """
-    with _image_builder(data, config_file) as builder:
+    with _opened(data, config_file) as images:
         try:
-            wanted = builder.begin(Variant(variant), Arch(arch))
+            wanted = images.begin(Variant(variant), Arch(arch))
         except BadRecipe as error:
             raise Failed(str(error)) from error
         if not no_wait:
-            wanted = _built(builder, wanted, quiet=as_json)
+            wanted = follow(images, wanted, tell=(lambda text: None) if as_json else _tell, pause=lambda: sleep(_LOOK_S))
     if as_json:
         click.echo(json.dumps(_plain(asdict(wanted)), indent=1))
     if wanted.status is BuildStatus.FAILED:
@@ -60,21 +64,30 @@ def build(variant: str, arch: str, no_wait: bool, data: Path, config_file: Path 
         click.echo(wanted.image or wanted.id)
 
 
-def _built(builder: ImageBuilder, wanted: ImageBuild, *, quiet: bool) -> ImageBuild:
-    """Move a build on to its end, and tell how far it is."""
+def follow(images: FarmImages, wanted: ImageBuild, *, tell: Callable[[str], None], pause: Callable[[], None]) -> ImageBuild:
+    """Move a build on to its end, and tell how far it is, each word once.
+
+    Errors:  SignedOut; whatever else AWS answers is told, and asked again: the build itself ends if that goes on
+    """
     told = ""
-    while wanted.status in UNFINISHED:
+    while True:
         try:
-            wanted = builder.advance(wanted)
-            now = wanted.message if wanted.status is BuildStatus.FAILING else wanted.progress
-        except (NoCapacity, Throttled, Unreachable) as error:
+            wanted = images.advance(wanted)
+            now = wanted.message or wanted.progress
+        except SignedOut:
+            raise
+        except CloudError as error:
             now = f"{error}; asked again"
-        if now != told and not quiet:
-            click.echo(f"{datetime.now(UTC):%H:%M:%S}  {now}", err=True)
-        told = now
-        if wanted.status in UNFINISHED:
-            sleep(_LOOK_S)
-    return wanted
+        if now and now != told:
+            tell(now)
+            told = now
+        if wanted.status not in UNFINISHED:
+            return wanted
+        pause()
+
+
+def _tell(text: str) -> None:
+    click.echo(f"{datetime.now(UTC):%H:%M:%S}  {text}", err=True)
 
 
 @ami.command("list")
@@ -82,19 +95,22 @@ def _built(builder: ImageBuilder, wanted: ImageBuild, *, quiet: bool) -> ImageBu
 @with_json
 def list_(data: Path, config_file: Path | None, as_json: bool) -> None:
     """List the farm's images, newest first."""
-    with _image_builder(data, config_file) as builder:
-        images = builder.images()
+    with _opened(data, config_file) as opened:
+        images = opened.images()
+        said = advice(opened.recipe(), images)
+        builds = [build for build in opened.builds() if build.status in UNFINISHED]
     if as_json:
         click.echo(json.dumps([_plain(asdict(image)) for image in images], indent=1))
         return
     for image in images:
         click.echo(f"{image.id}  {image.state}  {_age(image)}  {image.variant} {image.arch}  Blender {' '.join(image.blenders)}")
         click.echo(f"    {'kept: ' + '; '.join(image.used_by) if image.used_by else 'unused: `kiln ami prune` removes it'}")
-    newer = newer_blenders(read_recipe(), images)
-    if not images:
-        click.echo("there is none; `kiln ami build` makes one", err=True)
-    elif newer:
-        click.echo(f"this version of Kiln knows Blender {', '.join(newer)}, which is on none: `kiln ami build`", err=True)
+    for build in builds:
+        click.echo(
+            f"{build.id} is being built for {build.variant} {build.arch}: {build.held_up or build.message or build.progress}", err=True
+        )
+    for each in said:
+        click.echo(each, err=True)
 
 
 @ami.command("prune")
@@ -103,9 +119,9 @@ def list_(data: Path, config_file: Path | None, as_json: bool) -> None:
 @with_json
 def prune_(dry_run: bool, data: Path, config_file: Path | None, as_json: bool) -> None:
     """Remove images that nothing uses, with their snapshots. The newest of each kind stays, and whatever an instance or a job names."""
-    with _image_builder(data, config_file) as builder:
+    with _opened(data, config_file) as images:
         removed = []
-        for image in prune(builder.images(), remove=builder.remove_image, dry_run=dry_run):
+        for image in prune(images.images(), remove=images.remove_image, dry_run=dry_run):
             removed.append(image)
             if not as_json:
                 click.echo(f"{'would remove' if dry_run else 'removed'} {image.id}: {image.name}")
@@ -116,7 +132,7 @@ def prune_(dry_run: bool, data: Path, config_file: Path | None, as_json: bool) -
 
 
 @contextmanager
-def _image_builder(data: Path, config_file: Path | None) -> Iterator[ImageBuilder]:
+def _opened(data: Path, config_file: Path | None) -> Iterator[FarmImages]:
     """Errors: Failed - the farm rents nothing"""
     with opened_beside(data, config_file) as opened:
         if opened.images is None:

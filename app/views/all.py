@@ -12,8 +12,9 @@ from app.views.downloads import blueprint as downloads
 from app.views.farm import blueprint as farm
 from app.views.frames import blueprint as frames
 from app.views.health import blueprint as health
+from app.views.images import blueprint as images
 from app.views.jobs import blueprint as jobs
 from app.views.people import blueprint as people
 from app.views.statistics import blueprint as statistics
 
-BLUEPRINTS = (accounts, people, aws, doctor, farm, jobs, frames, downloads, statistics, health)
+BLUEPRINTS = (accounts, people, aws, images, doctor, farm, jobs, frames, downloads, statistics, health)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, Flask, Response
 
 from app.auth import signed_in_user
-from app.current import current_farm
+from app.current import current_farm, has_images
 from app.views.regions import Region, region
 
 blueprint = Blueprint("farm", __name__)
@@ -29,4 +29,4 @@ def init_farm_head(app: Flask) -> None:
 
     @app.context_processor
     def _head() -> dict[str, object]:
-        return {"rents": current_farm().cloud.account is not None, "trouble_region": trouble_region}
+        return {"rents": current_farm().cloud.account is not None, "has_images": has_images(), "trouble_region": trouble_region}

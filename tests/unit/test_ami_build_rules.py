@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ami.build_rules import FIRST_REPORT, LONGEST_BUILD, SHOWN_WITHIN, SILENCE, Next, Seen, SeenBuilder, SeenImage, next_step
+from ami.build_rules import FIRST_REPORT, LONGEST_BUILD, ROOM_PATIENCE, SHOWN_WITHIN, SILENCE, Next, Seen, SeenBuilder, SeenImage, next_step
 from ami.builds import BuildStatus, ImageBuild
 from nodeimage.launch import BuildReport, BuildState
 
@@ -24,6 +24,8 @@ BUILD = ImageBuild(
     launched_at=NOW,
 )
 ASKED = replace(BUILD, launched_at=None)
+HELD_UP = replace(BUILD, held_up="can't make the image: not allowed")
+NO_ROOM = replace(ASKED, held_up="can't launch a builder: no room")
 FAILING = replace(BUILD, status=BuildStatus.FAILING, message="no room")
 
 
@@ -44,6 +46,8 @@ LATER = timedelta(minutes=1)
 
 TABLE = [
     ("nothing was asked of EC2 yet", ASKED, seen(), Next.LAUNCH),
+    ("there was no room for it", NO_ROOM, seen(now=NOW + ROOM_PATIENCE - LATER), Next.LAUNCH),
+    ("there was no room for it for too long", NO_ROOM, seen(now=NOW + ROOM_PATIENCE + LATER), Next.FAIL),
     ("asked for, and not shown yet", BUILD, seen(now=NOW + SHOWN_WITHIN - LATER), Next.LAUNCH),
     ("asked for, and never shown", BUILD, seen(now=NOW + SHOWN_WITHIN + LATER), Next.FAIL),
     ("boots", BUILD, seen(builder("pending")), Next.WAIT),
@@ -60,6 +64,13 @@ TABLE = [
     ("is done, and runs still", BUILD, seen(builder("running"), told=DONE), Next.STOP),
     ("is done, and stops", BUILD, seen(builder("stopping"), told=DONE), Next.WAIT),
     ("is done and stopped", BUILD, seen(builder("stopped"), told=DONE), Next.MAKE_IMAGE),
+    ("is done, and can't be made an image", HELD_UP, seen(builder("stopped"), told=DONE), Next.MAKE_IMAGE),
+    (
+        "is done, and could not be made an image for hours",
+        HELD_UP,
+        seen(builder("stopped", age=LONGEST_BUILD + LATER), told=DONE),
+        Next.FAIL,
+    ),
     ("the image is being made", BUILD, seen(builder("stopped"), told=DONE, image="pending"), Next.WAIT),
     ("the image could not be made", BUILD, seen(builder("stopped"), told=DONE, image="failed"), Next.FAIL),
     ("the image is there, and the builder too", BUILD, seen(builder("stopped"), told=DONE, image="available"), Next.END_BUILDER),
@@ -81,3 +92,8 @@ def test_every_step_is_needed_somewhere() -> None:
 
 def test_failure_of_a_provisioner_is_told_in_its_own_words() -> None:
     assert next_step(BUILD, seen(builder("running"), told=FAILED)) == (Next.FAIL, "50-blender.sh: no room")
+
+
+def test_launch_that_was_refused_all_along_fails_with_that_refusal() -> None:
+    refused = replace(BUILD, held_up="can't launch a builder: there is no such profile")
+    assert next_step(refused, seen(now=NOW + SHOWN_WITHIN + LATER)) == (Next.FAIL, refused.held_up)

@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 
-from ami.build_rules import FIRST_REPORT
-from ami.builder import BuilderSite, ImageBuilder
-from ami.builds import BuildStatus, ImageBuild
-from ami.images import newer_blenders, own_images, prune
+from ami.build_rules import FIRST_REPORT, ROOM_PATIENCE, SHOWN_WITHIN
+from ami.builder import KEPT_BUILDS, ImageBuilder
+from ami.builds import BUILDS_PREFIX, BuildStatus, ImageBuild
+from ami.hands import BuilderSite
+from ami.images import advice, newer_blenders, own_images, prune
 from ami.recipe import Variant, read_recipe
-from nodeimage.launch import BuildReport, BuildState, build_bundle_key, build_report_key
+from nodeimage.launch import BuildReport, BuildState, build_bundle_key, build_log_key, build_report_key
 from supervisor.cloud.aws.identity import FARM_TAG, IMAGE_TAG, REQUEST_TAG, ROLE_TAG, Identity, tags_of
 from supervisor.cloud.aws.network import find_subnets
 from supervisor.cloud.aws.session import AwsSession
@@ -47,8 +48,9 @@ class Place:
         self.now = datetime.now(UTC)
         self.ec2 = moto.client("ec2")
         network = self.ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
-        self.group = self.ec2.create_security_group(GroupName=IDENTITY.name, Description="kiln", VpcId=network)["GroupId"]
+        self.group: str = self.ec2.create_security_group(GroupName=IDENTITY.name, Description="kiln", VpcId=network)["GroupId"]
         moto.client("iam").create_instance_profile(InstanceProfileName=IDENTITY.name)
+        self.security_group: Callable[[], str] = lambda: self.group
         self.builder = self.restarted()
 
     def restarted(self) -> ImageBuilder:
@@ -56,7 +58,7 @@ class Place:
         session = self.session
         site = BuilderSite(
             subnets=lambda: find_subnets(session, ()),
-            security_group=lambda: self.group,
+            security_group=self.security_group,
             agent=Agent,
             mirror="https://mirror.example",
             types={Variant.CPU: "c7i.xlarge", Variant.GPU: "g6.xlarge"},
@@ -168,17 +170,102 @@ def test_builder_is_launched_where_there_is_room(place: Place) -> None:
 def test_without_room_anywhere_the_build_waits(place: Place) -> None:
     place.moto.change(pool_errors={"*": "InsufficientInstanceCapacity"})
     build = place.builder.begin()
+    for _ in range(2):
+        with pytest.raises(NoCapacity):
+            place.builder.advance(build)
+        place.now += SHOWN_WITHIN + timedelta(minutes=1)
+    [waits] = place.builder.builds()
+    assert (waits.status, "InsufficientInstanceCapacity" in waits.held_up) == (BuildStatus.BUILDING, True)
+    place.moto.change(pool_errors={})
+    ended = run(place, waits)
+    assert (ended.status, ended.held_up) == (BuildStatus.READY, "")
+
+
+def test_build_without_room_for_an_hour_fails_with_what_ec2_said(place: Place) -> None:
+    place.moto.change(pool_errors={"*": "VcpuLimitExceeded"})
+    build = place.builder.begin()
     with pytest.raises(NoCapacity):
         place.builder.advance(build)
-    place.moto.change(pool_errors={})
-    assert run(place, place.builder.builds()[0]).status is BuildStatus.READY
+    place.now += ROOM_PATIENCE + timedelta(minutes=1)
+    place.builder.advance(build)
+    ended = place.builder.advance(build)
+    assert ended.status is BuildStatus.FAILED
+    assert "VcpuLimitExceeded" in ended.message
 
 
-def test_region_without_the_base_image_is_refused(place: Place) -> None:
-    for image in ("ami-0deb1200000000001",):
-        place.moto.tell("remove_image", image=image)
+def test_what_ec2_refuses_is_asked_again_for_a_while_and_then_the_reason(place: Place) -> None:
+    place.moto.tell("remove_image", image="ami-0deb1200000000001")
+    build = place.builder.begin()
     with pytest.raises(Refused, match="has no image debian-12"):
-        place.builder.advance(place.builder.begin())
+        place.builder.advance(build)
+    assert "has no image debian-12" in place.builder.builds()[0].held_up
+    place.now += SHOWN_WITHIN + timedelta(minutes=1)
+    place.builder.advance(build)
+    ended = place.builder.advance(build)
+    assert (ended.status, place.alive()) == (BuildStatus.FAILED, [])
+    assert "has no image debian-12" in ended.message
+
+
+def test_account_that_is_not_set_up_is_refused_before_anything_is_written_down(place: Place) -> None:
+    def nothing_there() -> str:
+        raise Refused("the farm is not set up in AWS yet")
+
+    place.security_group = nothing_there
+    with pytest.raises(Refused, match="not set up"):
+        place.restarted().begin()
+    assert place.objects.keys() == []
+
+
+def test_build_that_a_person_stops_gives_its_builder_back(place: Place) -> None:
+    build = place.builder.advance(place.builder.begin())
+    assert len(place.alive()) == 1
+    place.builder.stop(build.id)
+    for _ in range(2):
+        build = place.builder.advance(build)
+    assert (build.status, build.message, place.alive()) == (BuildStatus.FAILED, "stopped by a person", [])
+    place.builder.stop(build.id)
+    assert place.builder.builds() == [build]
+
+
+def test_idle_farm_reads_no_build_again_and_lists_them_once_a_minute(place: Place) -> None:
+    run(place, place.builder.begin())
+    builder = place.restarted()
+    builder.advance_all()
+    place.objects.lists.clear()
+    place.objects.reads.clear()
+    for _ in range(12):
+        place.now += timedelta(seconds=10)
+        builder.advance_all()
+    assert (len(place.objects.lists), place.objects.reads) == (2, [])
+
+
+def test_build_that_is_asked_for_is_begun_at_once_however_idle_the_farm_was(place: Place) -> None:
+    place.builder.advance_all()
+    place.builder.begin()
+    place.builder.advance_all()
+    assert len(place.alive()) == 1
+
+
+def test_build_asked_for_by_another_process_is_taken_up_within_a_minute(place: Place) -> None:
+    place.builder.advance_all()
+    place.restarted().begin()
+    place.now += timedelta(minutes=1)
+    place.builder.advance_all()
+    assert len(place.alive()) == 1
+
+
+def test_records_of_old_builds_go_with_their_logs(place: Place) -> None:
+    for number in range(KEPT_BUILDS + 3):
+        place.now += timedelta(minutes=1)
+        build = place.builder.begin()
+        place.objects.put(build_log_key(build.id), b"said")
+        place.builder.stop(build.id)
+        build = place.builder.advance(build)
+        assert build.status is BuildStatus.FAILED, number
+    assert len(place.objects.keys(BUILDS_PREFIX)) == KEPT_BUILDS
+    assert len(place.objects.keys("received/images/")) == KEPT_BUILDS
+    with place.builder.open_log(build.id) as stream:
+        assert stream.read() == b"said"
 
 
 def test_prune_keeps_the_newest_and_what_is_used(place: Place) -> None:
@@ -201,7 +288,34 @@ def test_newer_blender_in_the_recipe_is_told(place: Place) -> None:
     assert newer_blenders(read_recipe(), own_images(place.session, IDENTITY)) == in_recipe
     run(place, place.builder.begin())
     images = own_images(place.session, IDENTITY)
-    assert (newer_blenders(read_recipe(), images), images[0].is_current) == ([], True)
+    assert (newer_blenders(read_recipe(), images), images[0].is_current, advice(read_recipe(), images)) == ([], True, [])
+
+
+def test_what_is_out_of_date_is_told_of_the_newest_of_each_kind(place: Place) -> None:
+    everything = " ".join(release.version for release in read_recipe().blenders)
+    for image, how in (
+        ("ami-0c0000000000000a1", {"blenders": "4.2.1", "age_days": 9}),
+        ("ami-0c0000000000000b2", {"blenders": everything, "age_days": 2}),
+        ("ami-0c0000000000000c3", {"blenders": everything, "age_days": 1, "variant": "gpu", "protocol": "99"}),
+    ):
+        place.moto.tell("add_image", image=image, recipe="older", **how)
+        place.ec2.create_tags(Resources=[image], Tags=[{"Key": FARM_TAG, "Value": IDENTITY.farm}])
+    images = own_images(place.session, IDENTITY)
+    assert [(image.id[-2:], image.is_served) for image in images] == [("c3", False), ("b2", True), ("a1", True)]
+    said = advice(read_recipe(), images)
+    assert len(said) == 2
+    assert "for cpu, x86_64 (ami-0c0000000000000b2) is of an older recipe" in said[0]
+    assert "can't start from the newest for gpu, x86_64 (ami-0c0000000000000c3)" in said[1]
+    assert "no image yet" in advice(read_recipe(), [])[0]
+
+
+def test_many_instances_that_use_an_image_are_counted(place: Place) -> None:
+    image = place.moto.tell("add_image", image="ami-0c0000000000000a1", recipe="older")
+    place.ec2.create_tags(Resources=[image], Tags=[{"Key": FARM_TAG, "Value": IDENTITY.farm}])
+    tags = [{"ResourceType": "instance", "Tags": [{"Key": FARM_TAG, "Value": IDENTITY.farm}]}]
+    place.ec2.run_instances(ImageId=image, InstanceType="c7i.xlarge", MinCount=3, MaxCount=3, TagSpecifications=tags)
+    [shown] = own_images(place.session, IDENTITY)
+    assert shown.used_by[0].startswith("3 instances, such as i-")
 
 
 # Death at each call

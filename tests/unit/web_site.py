@@ -15,6 +15,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from ami.ports import FarmImages
 from app import create_app
 from app.auth import limiter
 from nodeimage.protocol import Output, log_key, output_key, preview_key
@@ -139,9 +140,11 @@ class WebSite:
 
 
 @contextmanager
-def a_web_site(folder: Path, *, config: Config | None = None, account: FakeAccount | None = None) -> Iterator[WebSite]:
+def a_web_site(
+    folder: Path, *, config: Config | None = None, account: FakeAccount | None = None, images: FarmImages | None = None
+) -> Iterator[WebSite]:
     fake = FakeFarm.open(folder, config=config, account=account)
-    app = create_app(fake.farm, secret_key="secret of the tests", link_key=LINK_KEY)
+    app = create_app(fake.farm, secret_key="secret of the tests", link_key=LINK_KEY, images=images)
     limiter.reset()
     user = accounts.add_user(fake.farm, name="ada", password=PASSWORD, role="artist")
     browser = app.test_client()

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from supervisor.cloud.ports import Refused, Removal, SetupStep, SignedIn
 
 from .errors import aws_errors
-from .policy import USUAL, Part, Place, farm_policy
+from .policy import Part, Place, farm_policy
+from .pool_policy import pool_policy
 from .session import AwsSession, Keys
 from .setup import AwsSetup
 from .teardown import tear_down
@@ -39,7 +40,9 @@ class AwsAccount:
 
     def policy(self, *, part: str = "") -> Mapping[str, object]:
         place = Place(identity=self._setup.identity, region=self._session.region)
-        return farm_policy(place, parts=[Part(part)] if part else USUAL)
+        if part == "pool":
+            return pool_policy(place)
+        return farm_policy(place, parts=[Part(part)] if part else tuple(Part))
 
     def plan(self, *, origin: str = "") -> Sequence[SetupStep]:
         return self._setup.plan(origin=origin)

@@ -158,7 +158,7 @@ def _lacking(why: str, chosen: str) -> str:
 
 
 def _build(options: str = "") -> str:
-    return f"build one with `kiln ami build{f' {options}' if options else ''}`"
+    return f"build one on the page “Images”, or with `kiln ami build{f' {options}' if options else ''}`"
 
 
 def _versions(images: Sequence[Image]) -> str:

@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 
 from .errors import aws_errors, error_code
 from .identity import FARM_TAG
-from .policy import OPERATIONS, Part, Place, Statement, statements
+from .policy import OPERATIONS, Place, Statement, statements
 from .session import AwsSession
 
 _DENIED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "UnauthorizedException"})
@@ -30,13 +30,12 @@ class Permissions:
 
 
 def look_at_permissions(session: AwsSession, place: Place, *, caller: str, image: str = "", instance_type: str = "") -> Permissions:
-    """See which permissions are lacking, but for those of a shared pool: most farms do without, and where one is wanted, its jobs say so.
-    Changes nothing.
+    """See which permissions are lacking. Changes nothing.
 
     Shape:   caller: the resource name that the keys sign in as; image, instance_type: to try a launch with; empty: none is tried
     Errors:  CloudError
     """
-    granted = [statement for statement in statements(place) if statement.part is not Part.POOL]
+    granted = statements(place)
     source = _principal(caller)
     results = _simulated(session, granted, source, account=caller.split(":")[4]) if source else None
     if results is None:

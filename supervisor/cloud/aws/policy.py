@@ -20,8 +20,6 @@ _OURS, _MADE = "Ours", "Made"
 #: The account's role for spot instances, and whose it is.
 SPOT_ROLE = "AWSServiceRoleForEC2Spot"
 SPOT_SERVICE = "spot.amazonaws.com"
-_POOL_ROLE = "AWSServiceRoleForAutoScaling"
-_POOL_SERVICE = "autoscaling.amazonaws.com"
 
 
 class Part(StrEnum):
@@ -30,11 +28,6 @@ class Part(StrEnum):
     RUN = "run"
     SET_UP = "setup"  #: and taking it down
     BUILD = "build"  #: images
-    POOL = "pool"  #: a shared pool of instances, which most farms do without
-
-
-#: What one policy holds; that of a pool is another one.
-USUAL = (Part.RUN, Part.SET_UP, Part.BUILD)
 
 
 #: Every operation that the farm calls (service:Operation, as botocore names them) -> the IAM actions that AWS checks for it.
@@ -43,27 +36,6 @@ OPERATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         # every identity may ask who it is
         "sts:GetCallerIdentity": (),
-        "auto-scaling:CreateAutoScalingGroup": (
-            "autoscaling:CreateAutoScalingGroup",
-            "autoscaling:CreateOrUpdateTags",
-            "ec2:RunInstances",
-            "ec2:CreateTags",
-            "iam:CreateServiceLinkedRole",
-            "iam:PassRole",
-        ),
-        "auto-scaling:DeleteAutoScalingGroup": ("autoscaling:DeleteAutoScalingGroup",),
-        "auto-scaling:DescribeAutoScalingGroups": ("autoscaling:DescribeAutoScalingGroups",),
-        "auto-scaling:DescribeScalingActivities": ("autoscaling:DescribeScalingActivities",),
-        "auto-scaling:DetachInstances": ("autoscaling:DetachInstances",),
-        "auto-scaling:PutScheduledUpdateGroupAction": ("autoscaling:PutScheduledUpdateGroupAction",),
-        "auto-scaling:SuspendProcesses": ("autoscaling:SuspendProcesses",),
-        "auto-scaling:TerminateInstanceInAutoScalingGroup": ("autoscaling:TerminateInstanceInAutoScalingGroup",),
-        "auto-scaling:UpdateAutoScalingGroup": (
-            "autoscaling:UpdateAutoScalingGroup",
-            "ec2:RunInstances",
-            "ec2:CreateTags",
-            "iam:PassRole",
-        ),
         "ec2:CreateFleet": ("ec2:CreateFleet", "ec2:RunInstances", "ec2:CreateTags", "iam:PassRole"),
         "ec2:CreateImage": ("ec2:CreateImage", "ec2:CreateTags"),
         "ec2:CreateLaunchTemplate": ("ec2:CreateLaunchTemplate", "ec2:CreateTags"),
@@ -146,11 +118,7 @@ OPERATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 EXTRAS = frozenset({"iam:SimulatePrincipalPolicy"})
 
 _DESCRIBES = tuple(
-    sorted(
-        action
-        for action in {a for actions in OPERATIONS.values() for a in actions}
-        if action.startswith(("autoscaling:Describe", "ec2:Describe"))
-    )
+    sorted(action for action in {a for actions in OPERATIONS.values() for a in actions} if action.startswith("ec2:Describe"))
 )
 #: EC2's create calls tag what they make; the tag is allowed for these alone, not afterwards.
 _CREATING = ("RunInstances", "CreateFleet", "CreateSnapshot", "CreateImage", "CreateLaunchTemplate", "CreateSecurityGroup")
@@ -221,8 +189,8 @@ def partition_of(region: str) -> str:
     return "aws"
 
 
-def farm_policy(place: Place, *, parts: Iterable[Part] = USUAL) -> dict[str, Any]:
-    """The least policy that the farm's own keys need, as IAM takes it. That of a shared pool is asked for by its part."""
+def farm_policy(place: Place, *, parts: Iterable[Part] = tuple(Part)) -> dict[str, Any]:
+    """The least policy that the farm's own keys need, as IAM takes it."""
     chosen = frozenset(parts)
     return _policy(_merged(each for each in statements(place) if each.part in chosen))
 
@@ -239,7 +207,7 @@ def _merged(chosen: Iterable[Statement]) -> Iterator[Statement]:
 
 
 def statements(place: Place) -> tuple[Statement, ...]:
-    return (*_renting(place), *_own_things(place), *_buckets(place), *_setting_up(place), *_building(place), *_pooling(place))
+    return (*_renting(place), *_own_things(place), *_buckets(place), *_setting_up(place), *_building(place))
 
 
 def _renting(place: Place) -> tuple[Statement, ...]:
@@ -266,18 +234,29 @@ def _renting(place: Place) -> tuple[Statement, ...]:
             resources=place.ec2("launch-template", "security-group", "snapshot"),
             conditions=own(place),
         ),
+        # What a fleet starts is launched by RunInstances in the caller's name, and the statements about that hold for it. Which conditions
+        # EC2 looks at for CreateFleet's own part in it is not documented.
+        Statement(sid="FleetsInto", part=Part.RUN, actions=("ec2:CreateFleet",), resources=place.ec2("instance", "volume")),
         Statement(
-            sid="LaunchTagged",
+            sid="FleetsTagged",
             part=Part.RUN,
-            actions=launch,
-            resources=place.ec2("fleet", "volume"),
+            actions=("ec2:CreateFleet",),
+            resources=place.ec2("fleet"),
+            conditions=requested(place),
+            kin=_MADE,
+        ),
+        Statement(
+            sid="VolumesTagged",
+            part=Part.RUN,
+            actions=("ec2:RunInstances",),
+            resources=place.ec2("volume"),
             conditions=requested(place),
             kin=_MADE,
         ),
         Statement(
             sid="LaunchInstances",
             part=Part.RUN,
-            actions=launch,
+            actions=("ec2:RunInstances",),
             resources=place.ec2("instance"),
             conditions={"StringEquals": {**requested(place)["StringEquals"], "ec2:MetadataHttpTokens": "required"}},
         ),
@@ -468,25 +447,6 @@ def requested(place: Place) -> dict[str, dict[str, str | list[str]]]:
 def own(place: Place) -> dict[str, dict[str, str | list[str]]]:
     """The condition that what is touched bears the farm's tag."""
     return {"StringEquals": {f"aws:ResourceTag/{FARM_TAG}": place.identity.farm}}
-
-
-def _pooling(place: Place) -> tuple[Statement, ...]:
-    group = f"arn:{place.partition}:autoscaling:{place.region}:*:autoScalingGroup:*:autoScalingGroupName/{place.identity.name}"
-    return (
-        Statement(
-            sid="Pool",
-            part=Part.POOL,
-            actions=tuple(sorted({a for actions in OPERATIONS.values() for a in actions if a.startswith("autoscaling:")} - {*_DESCRIBES})),
-            resources=(group,),
-        ),
-        Statement(
-            sid="PoolRole",
-            part=Part.POOL,
-            actions=("iam:CreateServiceLinkedRole",),
-            resources=(place.iam(f"role/aws-service-role/{_POOL_SERVICE}/{_POOL_ROLE}"),),
-            conditions={"StringEquals": {"iam:AWSServiceName": _POOL_SERVICE}},
-        ),
-    )
 
 
 def node_policy(place: Place) -> dict[str, Any]:

@@ -207,5 +207,8 @@ def _config(service: str) -> Config:
             "signature_version": "s3v4",
             "request_checksum_calculation": "when_required",
             "response_checksum_validation": "when_required",
+            # Else URLs are signed for s3.amazonaws.com, which sends browsers on to the bucket's region for hours after it was made; no
+            # browser follows that with a part of an upload.
+            "s3": {"addressing_style": "virtual"},
         }
     return Config(**shared)

@@ -31,6 +31,7 @@ class Wishes:
     stale_days: float
     expire_frames_days: int
     subnets: tuple[str, ...]
+    blender_mirror: str = ""  #: where image builders fetch Blender
 
     @classmethod
     def of(cls, config: Config) -> Wishes:
@@ -39,6 +40,7 @@ class Wishes:
             stale_days=config.uploads.stale_days,
             expire_frames_days=config.aws.expire_frames_days,
             subnets=words(config.aws.subnets),
+            blender_mirror=config.ami.blender_mirror,
         )
 
 
@@ -112,7 +114,8 @@ class AwsSetup:
         return InstanceProfile(self.session, self.identity)
 
     def security_group(self) -> SecurityGroup:
-        return SecurityGroup(self.session, self.identity, subnets=self._wishes.subnets)
+        addresses = (self.session.s3_endpoint, self._wishes.blender_mirror)
+        return SecurityGroup(self.session, self.identity, subnets=self._wishes.subnets, addresses=addresses)
 
     def template(self, group: SecurityGroup) -> BaseTemplate:
         return BaseTemplate(self.session, self.identity, group=group, data=self._template_data)

@@ -36,7 +36,11 @@ def tear_down(setup: AwsSetup, *, with_data: bool, dry_run: bool) -> Iterator[Re
     for bucket in setup.buckets():
         yield from _gone(bucket.remove(with_data=with_data, dry_run=dry_run))
     for image in _images(setup):
-        yield Removal(name=f"image {image}", state=RemovalState.STAYS, text="`kiln ami prune --all` removes the farm's images")
+        yield Removal(
+            name=f"image {image}",
+            state=RemovalState.STAYS,
+            text="deregister it in the AWS console, and delete its snapshot, if you want it no more",
+        )
     yield Removal(name="keys of the farm", state=RemovalState.STAYS, text="delete their user in the AWS console if nothing else uses it")
 
 
