@@ -182,7 +182,12 @@ class AwsDoctor:
         images = self._site.images.all()
         if not images:
             text = "there is no image that instances could start from, or none that this version of Kiln can talk to"
-            yield Check(name="images", is_ok=False, text=text, remedy=f"{BUILD_ONE}; it takes about half an hour")
+            yield Check(
+                name="images",
+                is_ok=False,
+                text=text,
+                remedy="build one on the page “Images”, or with `kiln ami build`; it takes about half an hour",
+            )
         for image in images:
             blenders = ", ".join(image.blenders) or "of unknown version"
             text = f"Blender {blenders} on {image.id}, for {image.architecture}, {image.variant}"
