@@ -21,12 +21,13 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 COPY pyproject.toml README.md LICENSE config.toml ./
 COPY nodeimage nodeimage
 COPY supervisor supervisor
+COPY ami ami
 COPY app app
 RUN .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
         --config-settings editable_mode=compat --editable . \
     && .venv/bin/python -m pip uninstall --quiet --yes pip setuptools \
     && rm -rf *.egg-info build \
-    && .venv/bin/python -m compileall -q app supervisor nodeimage
+    && .venv/bin/python -m compileall -q app ami supervisor nodeimage
 
 
 FROM python:3.11-slim-bookworm

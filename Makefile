@@ -70,6 +70,7 @@ lock: ## Pin the dependencies in pyproject.toml anew, with hashes
 	.lock/bin/uv pip compile --quiet --upgrade --python-version 3.11 --generate-hashes --custom-compile-command "make lock" --group bpy -o requirements-bpy.txt
 	.lock/bin/uv pip compile --quiet --upgrade --python-version 3.11 --generate-hashes --custom-compile-command "make lock" --group bench -o requirements-bench.txt
 	.lock/bin/uv pip compile --quiet --upgrade --python-version 3.11 --generate-hashes --custom-compile-command "make lock" --group node -c requirements.txt -o ami/requirements.txt
+	.lock/bin/uv pip compile --quiet --upgrade --python-version 3.11 --generate-hashes --custom-compile-command "make lock" --no-deps --group bpy-older -o ami/check/requirements.txt
 
 .PHONY: image
 image: ## Build the container
@@ -80,9 +81,14 @@ image: ## Build the container
 container-check: ## Build the container, run it, and render a frame in it
 	@scripts/container-check
 
+.PHONY: image-check
+image-check: setup-dev ## Prove the AMI's provisioners in a Debian made for it (as root; 10 minutes, then 6)
+	@scripts/system-packages image-check
+	@$(BIN)/python -m ami.check
+
 .PHONY: clean
 clean: ## Remove what was installed or made here, but no farm's data
-	rm -rf .venv .bpy .bench .lock .kiln/demo-* demo-output build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .bpy .bench .lock .image-check .kiln/demo-* demo-output build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # -------------------------------------------------------------- installation

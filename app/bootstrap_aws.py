@@ -22,6 +22,7 @@ from supervisor.cloud.aws.checks import AwsDoctor
 from supervisor.cloud.aws.compute import Ec2Compute
 from supervisor.cloud.aws.identity import Identity, keep_identity
 from supervisor.cloud.aws.launch_site import LaunchSite
+from supervisor.cloud.aws.pool import Ec2Pool
 from supervisor.cloud.aws.prices import REFRESH_S, AwsPrices
 from supervisor.cloud.aws.session import AwsSession
 from supervisor.cloud.aws.setup import AwsSetup, Wishes
@@ -38,6 +39,8 @@ log = structlog.get_logger(__name__)
 KEYS_FILE = "aws-keys.json"
 #: Seconds between looks at image builds, which take half an hour.
 BUILDS_S = 10.0
+#: Seconds between looks for a shared pool that the farm has no more.
+UNUSED_POOL_S = 24 * 3600.0
 #: The agent is looked for in the bucket no more often than this.
 _AGENT_BELIEVED_S = 600.0
 #: While AWS can't be asked for the images, it is asked no more often than this.
@@ -72,13 +75,25 @@ def aws_farm(config: Config, data: Path) -> AwsFarm:
         chosen=config.aws.image,
     )
     timers = (
-        Timer(name="prices", every_s=REFRESH_S, call=parts.prices.refresh),
+        Timer(name="prices", every_s=REFRESH_S, call=partial(_refresh_prices, parts)),
         Timer(name="image builds", every_s=BUILDS_S, call=images.advance_all),
     )
-    return AwsFarm(cloud=_cloud(config, parts), timers=timers, images=images)
+    pool = Ec2Pool(parts.session, parts.identity, pool=config.pool, node=config.node, site=parts.site)
+    if config.pool.mode == "shared":
+        return AwsFarm(cloud=_cloud(config, parts, pool=pool), timers=timers, images=images)
+    unused = Timer(name="unused pool", every_s=UNUSED_POOL_S, call=partial(_remove_unused, pool))
+    return AwsFarm(cloud=_cloud(config, parts, pool=None), timers=(*timers, unused), images=images)
 
 
-def _cloud(config: Config, parts: _Parts) -> Cloud:
+def _remove_unused(pool: Ec2Pool) -> None:
+    """Remove the shared pool of a farm that had one before: its group would go on to have instances. Repeat: safe"""
+    try:
+        pool.remove()
+    except CloudError as error:
+        log.warning("unused pool not looked for", error=str(error))
+
+
+def _cloud(config: Config, parts: _Parts, *, pool: Ec2Pool | None) -> Cloud:
     setup = AwsSetup(parts.session, parts.identity, Wishes.of(config), template_data=partial(base_data, parts.identity))
     place = AwsPlace(
         session=parts.session,
@@ -103,6 +118,7 @@ def _cloud(config: Config, parts: _Parts) -> Cloud:
             builds=partial(_unfinished, parts.builds),
         ),
         prices=parts.prices,
+        pool=pool,
         internal_endpoint=config.store.endpoint,
         account=AwsAccount(parts.session, setup),
     )
@@ -183,6 +199,12 @@ def _builder_site(config: Config, site: LaunchSite) -> BuilderSite:
         mirror=config.ami.blender_mirror,
         types={Variant.CPU: config.ami.builder_instance_type, Variant.GPU: config.ami.gpu_builder_instance_type},
     )
+
+
+def _refresh_prices(parts: _Parts) -> None:
+    """Errors: SignedOut - so that it is tried again soon: a failure of AWS is waited out for longer"""
+    parts.session.source()
+    parts.prices.refresh()
 
 
 class _Blenders:

@@ -10,7 +10,7 @@ from flask import Flask, Response, make_response, render_template, request
 from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException
 
-from supervisor.cloud.ports import CloudError
+from supervisor.cloud.ports import SIGN_IN, CloudError, Refused, SignedOut
 from supervisor.domain.errors import CommandError, Conflict, Forbidden, NotFound, OutOfSpace, Rejected
 
 log = logging.getLogger(__name__)
@@ -55,6 +55,12 @@ def _command_error(error: Exception) -> Response:
 
 def _cloud_error(error: Exception) -> Response:
     log.warning("the cloud failed a request", extra={"path": request.path, "error": str(error)})
+    if isinstance(error, SignedOut):
+        return _answer(
+            HTTPStatus.SERVICE_UNAVAILABLE, "The farm is not signed in to AWS", f"Nothing was changed. {SIGN_IN[:1].upper()}{SIGN_IN[1:]}."
+        )
+    if isinstance(error, Refused):
+        return _answer(HTTPStatus.BAD_GATEWAY, "The farm's cloud refused", str(error))
     return _answer(HTTPStatus.SERVICE_UNAVAILABLE, "The farm's store does not answer", "Nothing was changed. Try again in a moment.")
 
 

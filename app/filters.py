@@ -74,12 +74,15 @@ INSTANCE_TONES = {
     InstanceStatus.TERMINATING: "busy",
     InstanceStatus.TERMINATED: "off",
 }
-MARKET_WORDS = {Market.ON_DEMAND: "on demand", Market.SPOT: "spot"}
 FILE_WORDS = {
     FileStatus.UPLOADING: "upload unfinished",
     FileStatus.CHECKING: "checking",
     FileStatus.READY: "ready",
     FileStatus.BAD: "can't be used",
+}
+MARKET_WORDS = {
+    Market.ON_DEMAND: "On demand",
+    Market.SPOT: "Spot",
 }
 DOWNLOAD_WORDS = {
     DownloadStatus.PACKING: "packing",
@@ -275,7 +278,7 @@ def init_filters(app: Flask) -> None:
         FRAME_WORDS=FRAME_WORDS,
         INSTANCE_WORDS=INSTANCE_WORDS,
         INSTANCE_TONES=INSTANCE_TONES,
-        MARKET_WORDS=MARKET_WORDS,
         FILE_WORDS=FILE_WORDS,
         DOWNLOAD_WORDS=DOWNLOAD_WORDS,
+        MARKET_WORDS=MARKET_WORDS,
     )

@@ -25,15 +25,20 @@ def write_down(connection: Connection, job: Job, *, now: datetime) -> None:
 
 
 def write_down_held(connection: Connection, job: str, *, now: datetime) -> None:
-    """Bring into the ledger what is held of a job that is gone, or (empty) for none. Repeat: safe"""
+    """Bring into the ledger what is held of a job that is gone, or (empty) for none: there with what the shared pool ran between jobs.
+
+    Repeat:  safe
+    """
     held = holdings.holdings_of(connection, job)
-    for month in _months((), held, now):
+    mine = [] if job else runs.runs_of(connection, job)
+    parts = ledger.HELD if job else ledger.COUNTED
+    for month in _months(mine, held, now):
         there = ledger.entry_of(connection, month, job)
-        cost = month_cost((), held, month=month, now=now)
-        ledger.put_entry(connection, Entry(month=month, job=job, name=there.name if there else "", cost=cost), ledger.HELD)
+        cost = month_cost(mine, held, month=month, now=now)
+        ledger.put_entry(connection, Entry(month=month, job=job, name=there.name if there else "", cost=cost), parts)
 
 
-def _months(mine: list[Run] | tuple[()], held: list[Held], now: datetime) -> Iterator[str]:
+def _months(mine: list[Run], held: list[Held], now: datetime) -> Iterator[str]:
     spans = [run.paid(now) for run in mine] + [Span(since=one.began_at, until=one.ended_at or now) for one in held]
     if spans:
         yield from months_in(Span(since=min(span.since for span in spans), until=max(span.until for span in spans)))

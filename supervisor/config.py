@@ -84,6 +84,7 @@ class MoneyConfig(_Section):
 
 class PoolConfig(_Section):
     mode: Literal["job", "shared"] = "job"
+    market: Literal["on_demand", "spot"] = "on_demand"
     min_instances: int = Field(default=0, ge=0)
     max_instances: int = Field(default=8, ge=1)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -16,6 +16,7 @@ from supervisor.domain.settings import JobSettings
 from supervisor.domain.wording import dollars
 from supervisor.farm import Farm
 from supervisor.measuring import boot_s
+from supervisor.scouts import wanted_counts
 from supervisor.store import attempts, facts, frames, holdings, instances, ledger, runs
 from supervisor.store.database import Connection
 from supervisor.store.instances import Instance
@@ -31,16 +32,22 @@ def is_counted(farm: Farm) -> bool:
 def job_cost(connection: Connection, job: str, *, now: datetime) -> Cost:
     """What a job costs so far, by the second; what is stored, by the minute."""
     stored = ledger.totals(connection, [job]).get(job, MonthCost()).storage_usd
-    rendered = _rendered_s(connection, job, instances.instances_of(connection, job))
-    return cost_of(runs.runs_of(connection, job), holdings.holdings_of(connection, job), rendered_s=rendered, storage_usd=stored, now=now)
+    mine = runs.runs_of(connection, job)
+    rendered = _rendered_s(connection, job, instances.find_instances(connection, {run.instance for run in mine}).values())
+    return cost_of(mine, holdings.holdings_of(connection, job), rendered_s=rendered, storage_usd=stored, now=now)
 
 
 def job_totals(connection: Connection, job_ids: Iterable[str], *, now: datetime) -> dict[str, Decimal]:
     """What several jobs cost so far, in a handful of reads: from the ledger; of those whose instances run, by the second."""
     ids = set(job_ids)
-    found = {job: cost.total_usd for job, cost in ledger.totals(connection, ids).items()}
+    found = ledger.totals(connection, ids)
+    totals = {job: found[job].total_usd if job in found else Decimal(0) for job in ids}
     live = runs.jobs_running_since(connection, facts.last_books(connection)) & ids
-    return {job: found.get(job, Decimal(0)) for job in ids} | {job: job_cost(connection, job, now=now).total_usd for job in live}
+    for job, mine in runs.runs_of_jobs(connection, live).items():
+        stored = found[job].storage_usd if job in found else Decimal(0)
+        held = holdings.holdings_of(connection, job)
+        totals[job] = cost_of(mine, held, rendered_s={}, storage_usd=stored, now=now).total_usd
+    return totals
 
 
 def month_spent(connection: Connection, *, now: datetime) -> list[Entry]:
@@ -59,10 +66,11 @@ def sum_of(entries: Iterable[Entry]) -> MonthCost:
     return sum((entry.cost for entry in entries), MonthCost())
 
 
-def _rendered_s(connection: Connection, job: str, mine: Iterable[Instance]) -> dict[str, float]:
+def _rendered_s(connection: Connection, job: str, mine: Collection[Instance]) -> dict[str, float]:
     """Seconds of each instance that went into frames, the one under way included."""
     delivered = attempts.rendered_by_node(connection, job)
-    return {one.id: delivered.get(one.node, (0, 0.0))[1] + (_elapsed_s(one) or 0.0) for one in mine}
+    now = {one.id: _elapsed_s(one) or 0.0 for one in mine if one.at_job == job}
+    return {one.id: delivered.get(one.node, (0, 0.0))[1] + now.get(one.id, 0.0) for one in mine}
 
 
 def _elapsed_s(instance: Instance) -> float | None:
@@ -115,7 +123,7 @@ def outlook(farm: Farm, connection: Connection, job: Job, *, now: datetime) -> O
     slowest = max((boot_s(connection, each) for each in types_of(farm, job.settings)), default=boot_s(connection, ""))
     return Outlook(
         spent_usd=spent.total_usd,
-        ahead_usd=ahead_usd(at_work, frame_s=frame_s, queued=frames.counts(connection, job.id).queued),
+        ahead_usd=ahead_usd(at_work, frame_s=frame_s, queued=wanted_counts(connection, job).queued),
         at_work=len(at_work),
         launch_usd=None if price is None else launch_usd(price, boot_s=slowest, frame_s=frame_s),
     )

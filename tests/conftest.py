@@ -17,6 +17,7 @@ from .fakes import FakeCloud
 
 if TYPE_CHECKING:
     from .aws.moto_server import Moto
+    from .aws.policy_check import Asked
 
 BUCKET = "kiln"
 
@@ -55,17 +56,26 @@ def moto_server() -> Iterator[Moto]:
         yield moto
 
 
+@pytest.fixture(scope="module")
+def asked(moto_server: Moto) -> Asked:
+    """What is asked of AWS through `aws_session`, since the test began."""
+    made: Asked = import_module("tests.aws.policy_check").Asked(moto_server)
+    return made
+
+
 @pytest.fixture
-def moto(moto_server: Moto) -> Moto:
-    """AWS on this machine, as an account is at the start, with an image of the farm's."""
+def moto(moto_server: Moto, asked: Asked) -> Iterator[Moto]:
+    """AWS on this machine, as an account is at the start, with an image of the farm's. No test may ask more than the policy allows."""
     moto_server.reset()
-    return moto_server
+    asked.forget()
+    yield moto_server
+    import_module("tests.aws.policy_check").check_nothing_more_is_asked(asked)
 
 
 @pytest.fixture(scope="module")
-def aws_session(moto_server: Moto) -> Iterator[AwsSession]:
+def aws_session(moto_server: Moto, asked: Asked) -> Iterator[AwsSession]:
     """The farm's way into the AWS that `moto` is."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in moto_server.environment.items():
             patch.setenv(name, value)
-        yield AwsSession(region=moto_server.environment["AWS_DEFAULT_REGION"])
+        yield AwsSession(region=moto_server.environment["AWS_DEFAULT_REGION"], on_session=asked.hear)

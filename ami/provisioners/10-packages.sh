@@ -5,7 +5,7 @@ set -euo pipefail
 
 packages=(
     # what the node itself runs
-    python3 python3-venv ca-certificates curl xz-utils nftables util-linux e2fsprogs udev systemd-timesyncd
+    python3 python3-venv ca-certificates curl xz-utils nftables util-linux e2fsprogs udev chrony
     # what Blender's official builds load
     libx11-6 libxext6 libxrender1 libxfixes3 libxi6 libxxf86vm1 libxkbcommon0 libsm6 libice6 libgl1 libegl1 libgles2 libgl1-mesa-dri
     libvulkan1 libgomp1 libfreetype6 fontconfig-config fonts-dejavu-core

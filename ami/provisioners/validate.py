@@ -22,6 +22,8 @@ LIMIT_S = 600.0
 #: Of Cycles, and of what draws with OpenGL.
 ENGINES = ("cycles", "eevee")
 SOFTWARE = "software_gl"
+#: What the image's start-up script says (rootfs/usr/share/kiln/blender/startup/kiln_addons.py).
+LAME_ADDON = "the image's add-on "
 
 
 class NotProven(Exception):
@@ -39,6 +41,8 @@ def make_scenes(program: str, home: Path) -> Path:
     ran = subprocess.run(words, env=environment, capture_output=True, text=True, check=False, timeout=LIMIT_S)
     if ran.returncode != 0 or any(not (workspace / f"{engine}.blend").is_file() for engine in ENGINES):
         raise NotProven(f"it makes no scene: {(ran.stderr or ran.stdout).strip()[-600:]}")
+    if lame := [line for line in ran.stderr.splitlines() if line.startswith(LAME_ADDON)]:
+        raise NotProven(lame[0])
     return workspace
 
 

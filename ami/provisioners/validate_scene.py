@@ -8,23 +8,29 @@ import sys
 import bpy
 
 FOLDER = sys.argv[-1]
-EEVEE = ("BLENDER_EEVEE", "BLENDER_EEVEE_NEXT")  # named so to 4.1 and from 5.0; 4.2 to 4.5
+#: EEVEE is BLENDER_EEVEE to 4.1 and from 5.0, and BLENDER_EEVEE_NEXT in between.
+NAMES = {"cycles": ("CYCLES",), "eevee": ("BLENDER_EEVEE_NEXT", "BLENDER_EEVEE")}
 
 
-def eevee_name() -> str:
-    """What this Blender calls EEVEE."""
-    known = bpy.types.RenderSettings.bl_rna.properties["engine"].enum_items.keys()
-    return next((name for name in reversed(EEVEE) if name in known), EEVEE[0])
+def use(engine: str) -> None:
+    """Choose an engine by the name that this Blender knows. Errors: TypeError - it knows none"""
+    for name in NAMES[engine]:
+        try:
+            scene.render.engine = name
+        except TypeError:
+            continue
+        return
+    raise TypeError(f"this Blender has no {engine}")
 
 
 scene = bpy.context.scene
 scene.render.resolution_x, scene.render.resolution_y, scene.render.resolution_percentage = 96, 54, 100
 scene.render.image_settings.file_format = "PNG"
 scene.frame_start = scene.frame_end = 1
-for engine, name in (("CYCLES", "cycles"), (eevee_name(), "eevee")):
-    scene.render.engine = engine
-    if engine == "CYCLES":
+for engine in NAMES:
+    use(engine)
+    if engine == "cycles":
         scene.cycles.samples = 4
     else:
         scene.eevee.taa_render_samples = 1
-    bpy.ops.wm.save_as_mainfile(filepath=os.path.join(FOLDER, f"{name}.blend"))
+    bpy.ops.wm.save_as_mainfile(filepath=os.path.join(FOLDER, f"{engine}.blend"))

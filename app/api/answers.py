@@ -98,6 +98,7 @@ def _settings(settings: JobSettings) -> models.Settings:
         output=models.OutputSettings(**asdict(settings.output)),
         persistent_data=settings.persistent_data,
         max_cost_usd=None if settings.max_cost_usd is None else float(settings.max_cost_usd),
+        priority=settings.priority,
         scout=settings.scout,
     )
 

@@ -13,6 +13,7 @@ from supervisor.domain.frame import FrameStatus
 from supervisor.domain.instance import InstanceStatus, Market
 from supervisor.domain.job import JobStatus
 from supervisor.domain.scene import DependencyKind, FoundAs
+from supervisor.domain.settings import HIGHEST_PRIORITY
 from supervisor.domain.workspace import WorkspaceMode
 
 MAX_PAGE = 1000
@@ -79,6 +80,12 @@ class SettingsChange(Body):
     output: OutputChange = OutputChange()
     persistent_data: bool | None = Field(default=None, description="Keep render data between frames; null: the farm's default.")
     max_cost_usd: Usd | None = Field(default=None, description="The job's cap: it pauses there; null: the farm's own.")
+    priority: int = Field(
+        default=50,
+        ge=0,
+        le=HIGHEST_PRIORITY,
+        description="Of jobs that wait for instances, the higher goes first; among equals, the earlier.",
+    )
     scout: bool = Field(default=False, description="Render the first, the middle and the last frame, then wait for a yes to the rest.")
 
 
@@ -263,6 +270,7 @@ class Settings(Answer):
     output: OutputSettings
     persistent_data: bool | None
     max_cost_usd: float | None = None
+    priority: int = 50
     scout: bool = False
 
 

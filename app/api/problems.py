@@ -11,7 +11,7 @@ from flask_wtf.csrf import CSRFError
 from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException
 
-from supervisor.cloud.ports import CloudError, Full, Throttled, Unreachable
+from supervisor.cloud.ports import SIGN_IN, SIGNED_OUT, CloudError, Full, SignedOut, Throttled, Unreachable
 from supervisor.domain.errors import CommandError, Conflict, Forbidden, NotFound, OutOfSpace, Rejected
 
 from .models import FieldError, Problem
@@ -104,6 +104,8 @@ def _of_cloud(error: CloudError) -> Response:
         response = problem_response(HTTPStatus.SERVICE_UNAVAILABLE, "the farm's store does not answer at present; try again")
         response.headers["Retry-After"] = "2"
         return response
+    if isinstance(error, SignedOut):
+        return problem_response(HTTPStatus.SERVICE_UNAVAILABLE, f"{SIGNED_OUT}: {SIGN_IN}")
     return problem_response(HTTPStatus.BAD_GATEWAY, f"the farm's store refused: {error}")
 
 

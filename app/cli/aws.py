@@ -116,7 +116,11 @@ def _ask(question: str, *, yes: bool) -> None:
 
 
 @aws.command()
-@click.option("--part", type=click.Choice(["run", "setup", "build"]), help="What that takes alone: to run, to set up, to build images.")
+@click.option(
+    "--part",
+    type=click.Choice(["run", "setup", "build", "pool"]),
+    help="What that takes alone. What a shared pool takes is in no other part, and not in the whole.",
+)
 @with_data
 @with_json
 def policy(part: str | None, data: Path, config_file: Path | None, as_json: bool) -> None:

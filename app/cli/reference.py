@@ -19,9 +19,10 @@ _INTRODUCTION = """\
 
 In a checkout the command is `.venv/bin/kiln`, in the container `kiln`.
 
-Commands that work on a farm's own data (`serve`, `user`, `token`, `doctor`, `sweep`, `backup`, `restore`) take `--data DIR`, and can be
-used while the farm is served. The others (`submit`, `jobs`) ask a farm over HTTP, from any machine: give `--server` and `--token`, or
-set `KILN_SERVER` and `KILN_TOKEN`. With `--json` standard output is JSON and nothing else; what is said meanwhile goes to standard error.
+Commands that work on a farm's own data (`serve`, `user`, `token`, `doctor`, `sweep`, `aws`, `ami`, `backup`, `restore`) take
+`--data DIR`, and can be used while the farm is served. The others (`submit`, `jobs`) ask a farm over HTTP, from any machine: give
+`--server` and `--token`, or set `KILN_SERVER` and `KILN_TOKEN`. With `--json` standard output is JSON and nothing else; what is said
+meanwhile goes to standard error.
 
 Exit codes: 0 done; 1 it failed, and standard error says why; 2 the command was written wrong.
 """

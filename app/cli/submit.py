@@ -51,6 +51,9 @@ class Wanted:
 @with_server
 @click.option("--frames", metavar="SPEC", help="Such as 1-100, 1-100x5, 1,5,10-20 or -5-5.  [default: the scene's own]")
 @click.option("--instances", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="How many render at once.")
+@click.option(
+    "--priority", type=click.IntRange(0, 100), default=50, show_default=True, metavar="N", help="Among jobs that wait for instances."
+)
 @click.option("--name", metavar="NAME", help="Of the job.  [default: the file's]")
 @click.option("--scene", metavar="NAME", help="Which scene.  [default: the one current when the file was saved]")
 @click.option("--camera", metavar="NAME", help="Which camera.  [default: the scene's own]")
@@ -121,7 +124,7 @@ def _check_frames(spec: str | None) -> None:
 def _settings(options: dict[str, Any]) -> dict[str, Any]:
     """All of them, also those that are as the scene has them: a draft that is gone on with may have others from the run before."""
     output = {"format": options["file_format"], "resolution_pct": options["resolution"], "samples": options["samples"]}
-    plain = {name: options[name] for name in ("frames", "scene", "camera", "blender", "instances", "scout")}
+    plain = {name: options[name] for name in ("frames", "scene", "camera", "blender", "instances", "priority", "scout")}
     return plain | {"workspace_mode": options["workspace"], "max_cost_usd": options["max_cost"], "output": output}
 
 

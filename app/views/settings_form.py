@@ -7,7 +7,7 @@ from decimal import Decimal, InvalidOperation
 
 from supervisor.domain.errors import Rejected
 from supervisor.domain.instance import Market
-from supervisor.domain.settings import FILE_FORMATS, JobSettings, OutputSettings
+from supervisor.domain.settings import FILE_FORMATS, HIGHEST_PRIORITY, JobSettings, OutputSettings
 from supervisor.domain.workspace import WorkspaceMode
 from supervisor.queries import JobDetail
 
@@ -27,6 +27,7 @@ FIELDS = (
     "samples",
     "persistent_data",
     "max_cost_usd",
+    "priority",
     "scout",
 )
 #: Boxes: unticked, they are not sent.
@@ -54,6 +55,7 @@ def form_values(detail: JobDetail, persistent_default: bool) -> dict[str, str]:
         "samples": _shown(output.samples),
         "persistent_data": "on" if persistent else "",
         "max_cost_usd": _shown(settings.max_cost_usd),
+        "priority": str(settings.priority),
         "scout": "on" if settings.scout else "",
     }
 
@@ -82,6 +84,7 @@ def settings_of(form: Mapping[str, str], *, persistent_default: bool) -> JobSett
         market=Market.SPOT if form.get("market") == Market.SPOT else Market.ON_DEMAND,
         max_price_usd_per_h=_price(form),
         max_cost_usd=dollars_of(form, "max_cost_usd", "Most it may cost: write dollars, such as 20."),
+        priority=_priority(form),
         scout=form.get("scout", "") == "on",
         instance_types=tuple(part.strip() for part in form.get("instance_types", "").split(",") if part.strip()),
         workspace_mode=_workspace_mode(form.get("workspace_mode", "")),
@@ -105,6 +108,11 @@ def _whole(form: Mapping[str, str], name: str, label: str, least: int, most: int
     if not text.isascii() or not text.isdigit() or len(text) > 9 or not least <= int(text) <= most:
         raise Rejected(f"{label}: write a whole number from {least} to {most}.", field=name)
     return int(text)
+
+
+def _priority(form: Mapping[str, str]) -> int:
+    typed = _whole(form, "priority", "Priority", 0, HIGHEST_PRIORITY)
+    return JobSettings().priority if typed is None else typed
 
 
 def _price(form: Mapping[str, str]) -> Decimal | None:

@@ -42,11 +42,9 @@ class Refused(CloudError):
     """The cloud will never do this as asked: a person must act."""
 
 
-#: What to do about `SignedOut`, for people.
-SIGNED_OUT = (
-    "the farm is not signed in to AWS; an administrator types keys on its AWS page, or gives the machine that it runs on "
-    "an instance role, or sets AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY where it is started"
-)
+#: What `SignedOut` says, and what to do about it, for people.
+SIGNED_OUT = "the farm is not signed in to AWS"
+SIGN_IN = "an administrator gives it credentials on its AWS page, or by AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in its environment"
 
 
 class SignedOut(Refused):
@@ -159,7 +157,7 @@ class RentedInstance:
 
     id: str
     request_id: str  #: that it was launched with
-    job: str
+    job: str  #: empty: it is of the shared pool
     node: str  #: the id under which its agent reports
     status: InstanceStatus
     instance_type: str
@@ -194,6 +192,34 @@ class Compute(Protocol):
 
     def terminate(self, ids: Iterable[str]) -> None:
         """Ask for instances to end for good. Repeat: safe; unknown ids are no error."""
+
+
+class Pool(Protocol):
+    """The shared pool: a group of instances that belong to no job, as large as the farm says. `Compute.instances` shows them, without a
+    job; their nodes take the pool's order and choose for themselves.
+
+    The cloud puts another instance in the place of one that ends, for as long as the group is to be that large.
+    """
+
+    def resize(self, wanted: int, *, until: datetime) -> None:
+        """Have so many instances, as far as there are any to be had; return before they are up. None is ended that is there.
+
+        Shape:   until: the group is empty from then on, unless it is resized again: the farm may have died meanwhile
+        Repeat:  safe, and cheap where nothing changes
+        Errors:  Refused, Throttled, Unreachable
+        """
+
+    def release(self, ids: Iterable[str]) -> None:
+        """End instances, and have the group smaller by them. Repeat: safe; those that are not in it are no error."""
+
+    def let_go(self, ids: Iterable[str]) -> None:
+        """Have others in the place of instances that the cloud is about to take back. They stay, outside of the group. Repeat: safe"""
+
+    def problem(self) -> str:
+        """Why the group has fewer than it is to have, in the cloud's words. Empty: there is no reason that anybody knows of"""
+
+    def remove(self) -> None:
+        """End the group with all its instances. Repeat: safe; there may be none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -387,7 +413,7 @@ class CloudAccount(Protocol):
     def policy(self, *, part: str = "") -> Mapping[str, object]:
         """What the credentials must allow, and no more. Asks nobody.
 
-        Shape:   part: `run`, `setup` or `build`: what that takes alone; empty: all of it
+        Shape:   part: `run`, `setup` or `build`: what that takes alone; empty: all of these; `pool`: what a shared pool takes besides
         """
 
     def plan(self, *, origin: str = "") -> Sequence[SetupStep]:
@@ -416,4 +442,5 @@ class Cloud:
     premises: Premises
     prices: Prices
     internal_endpoint: str  #: the store's address as seen from this machine
+    pool: Pool | None = None  #: None: each job has instances of its own
     account: CloudAccount | None = None  #: None: the cloud rents nothing, and needs no account

@@ -120,7 +120,7 @@ def sorted_error(what: str, *, code: str, status: int, message: str, is_full: Ca
     """Sort a store's answer by what the caller does next."""
     text = f"can't {what}: {message or 'the store refused'} ({code or status})"
     if code == "NoSuchBucket":
-        text += "; on AWS, an administrator makes it on the AWS page, or with `kiln aws setup`"
+        text += "; on AWS an administrator makes the farm's buckets on its AWS page, or with `kiln aws setup`"
     if code in _FULL_CODES or status == 507 or any(sign in message.lower() for sign in _FULL_TEXTS):
         return Full(text)
     if code in _THROTTLED_CODES or status == 429:

@@ -106,6 +106,7 @@ class Month:
     at: datetime
     spent_usd: Decimal
     ahead_usd: Decimal  #: of all active jobs
+    allowed_usd: Decimal = Decimal(0)  #: what was allowed to be launched since
 
 
 def _for(usd_per_h: Decimal, s: float) -> Decimal:

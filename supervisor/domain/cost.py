@@ -71,10 +71,13 @@ class Run:
     ready_at: datetime | None = None  #: first word of its node; None: none yet
     ended_at: datetime | None = None  #: None: it runs
     was_interrupted: bool = False  #: the cloud took it back
+    is_part: bool = False  #: a part of its run, at one job or between jobs: what is so of whole runs (a least, a free hour) is not of it
 
     def paid(self, now: datetime) -> Span:
         """The time that is paid for."""
         until = self.ended_at or now
+        if self.is_part:
+            return Span(since=self.began_at, until=until)
         is_free = self.was_interrupted and until - self.began_at < FREE_IF_TAKEN_BACK_WITHIN
         return Span(since=self.began_at, until=self.began_at if is_free else max(until, self.began_at + LEAST_PAID))
 

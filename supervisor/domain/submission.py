@@ -11,7 +11,7 @@ from .errors import Rejected
 from .frame import FIRST_FRAME, LAST_FRAME, parse_frames
 from .instance import Market
 from .scene import Inspection, SceneInfo
-from .settings import FILE_FORMATS, JobSettings, OutputSettings
+from .settings import FILE_FORMATS, HIGHEST_PRIORITY, JobSettings, OutputSettings
 
 _MAX_OUTPUT_NAME_BYTES = 200  #: leaves room for the frame number and the extension in a file name of 255 bytes
 _MAX_NAMES_SHOWN = 8
@@ -83,12 +83,10 @@ def chosen_frames(settings: JobSettings, scene: SceneInfo, *, max_frames: int) -
 def _check_instances(settings: JobSettings, limits: Limits) -> None:
     if not 1 <= settings.instances <= limits.max_instances:
         raise Rejected(f"{settings.instances} instances are not possible; one job may have 1 to {limits.max_instances}", field="instances")
-    if settings.market is Market.SPOT and not limits.rents:
-        raise Rejected("this farm renders on its own machine; spot needs AWS", field="market")
-    if settings.instance_types and not limits.rents:
-        raise Rejected("this farm renders on its own machine; there are no instance types to choose from", field="instance_types")
-    if settings.workspace_mode and not limits.rents:
-        raise Rejected("this farm renders on its own machine; its instances need not fetch the files", field="workspace_mode")
+    if not 0 <= settings.priority <= HIGHEST_PRIORITY:
+        raise Rejected(f"a priority is a whole number from 0 to {HIGHEST_PRIORITY}", field="priority")
+    if not limits.rents:
+        _check_nothing_rented(settings)
     price = settings.max_price_usd_per_h
     if price is None:
         return
@@ -96,6 +94,17 @@ def _check_instances(settings: JobSettings, limits: Limits) -> None:
         raise Rejected("a highest price is for spot instances; on-demand ones have a list price", field="max_price_usd_per_h")
     if not (price.is_finite() and 0 < price <= _MAX_PRICE_USD_PER_H):
         raise Rejected(f"a highest price lies above 0 and at most at {_MAX_PRICE_USD_PER_H} dollars per hour", field="max_price_usd_per_h")
+
+
+def _check_nothing_rented(settings: JobSettings) -> None:
+    """Check that nothing is asked for that only a farm has which rents."""
+    here = "this farm renders on its own machine"
+    if settings.market is Market.SPOT:
+        raise Rejected(f"{here}; spot needs AWS", field="market")
+    if settings.instance_types:
+        raise Rejected(f"{here}; there are no instance types to choose from", field="instance_types")
+    if settings.workspace_mode:
+        raise Rejected(f"{here}; its instances need not fetch the files", field="workspace_mode")
 
 
 def _check_output(output: OutputSettings) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
@@ -36,7 +37,7 @@ def keep_within_budget(farm: Farm, job: Job, tick: Tick, watch: Watch) -> None:
     Repeat:  safe; looks every two seconds
     """
     looked_at = watch.money_seen_at.get(job.id)
-    if not is_counted(farm) or (looked_at and tick.now - looked_at < _LOOK_EVERY):
+    if not _is_capped(farm, job) or (looked_at and tick.now - looked_at < _LOOK_EVERY):
         return
     watch.money_seen_at[job.id] = tick.now
     with farm.db.read() as connection:
@@ -50,12 +51,13 @@ def keep_within_budget(farm: Farm, job: Job, tick: Tick, watch: Watch) -> None:
 def _keep(farm: Farm, job: Job, tick: Tick, found: Outlook, month: Month | None) -> None:
     money = farm.config.money
     cap, of_month = cap_usd(job.settings, money), month_cap_usd(money)
+    first = _first_usd(job, found)
     if of_month and month:
-        stands = standing(spent_usd=month.spent_usd, ahead_usd=month.ahead_usd, cap_usd=of_month, warn_pct=money.warn_pct)
+        stands = standing(spent_usd=month.spent_usd, ahead_usd=month.ahead_usd + first, cap_usd=of_month, warn_pct=money.warn_pct)
         because = f"all jobs together reached the farm's cap of {dollars(of_month)} a month"
         _hold(farm, job, tick, stands, because + _spent(month.spent_usd, of_month))
     if cap:
-        stands = standing(spent_usd=found.spent_usd, ahead_usd=_ahead(job, found), cap_usd=cap, warn_pct=money.warn_pct)
+        stands = standing(spent_usd=found.spent_usd, ahead_usd=found.ahead_usd + first, cap_usd=cap, warn_pct=money.warn_pct)
         _warn(farm, job, tick, stands, cap, pct=money.warn_pct)
         _hold(farm, job, tick, stands, f"its cost reached its cap of {dollars(cap)}" + _spent(found.spent_usd, cap))
     if (cap or of_month) and found.launch_usd is None and not found.at_work and job.status is JobStatus.LAUNCHING:
@@ -67,11 +69,10 @@ def _spent(spent: Decimal, cap: Decimal) -> str:
     return f" ({dollars(spent)} spent)" if spent >= cap else f": {dollars(spent)} is spent, and the next frames would pass it"
 
 
-def _ahead(job: Job, found: Outlook) -> Decimal:
-    """What is as good as spent: of a job that waits for its first instance, the first minutes of one."""
-    if job.status is JobStatus.LAUNCHING and not found.at_work:
-        return found.launch_usd or Decimal(0)
-    return found.ahead_usd
+def _first_usd(job: Job, found: Outlook) -> Decimal:
+    """What the first minutes cost of the instance that a job waits for: without money for these, nothing comes of it."""
+    is_waiting = job.status is JobStatus.LAUNCHING and not found.at_work
+    return (found.launch_usd or Decimal(0)) if is_waiting else Decimal(0)
 
 
 def _warn(farm: Farm, job: Job, tick: Tick, stands: Standing, cap: Decimal, *, pct: int) -> None:
@@ -140,17 +141,25 @@ def _month(farm: Farm, tick: Tick, watch: Watch) -> Month | None:
 
 def within_budget(farm: Farm, job: Job, tick: Tick, watch: Watch, lacking: int) -> int:
     """How many of the instances that a job lacks there is money for."""
-    cap, of_month = cap_usd(job.settings, farm.config.money), month_cap_usd(farm.config.money)
-    if lacking <= 0 or not is_counted(farm) or (cap is None and of_month is None):
+    is_later = job.launch_after is not None and tick.now < job.launch_after
+    if lacking <= 0 or is_later or not _is_capped(farm, job):
         return lacking
+    cap, of_month = cap_usd(job.settings, farm.config.money), month_cap_usd(farm.config.money)
     with farm.db.read() as connection:
         found = outlook(farm, connection, job, now=tick.now)
         due = expected(instances.launches_of(connection, job.id), now=tick.now)
     if found.launch_usd is None:
         return 0  # what can't be counted can't be kept to; `keep_within_budget` says so
     month = _month(farm, tick, watch)
-    left = [cap - found.spent_usd - found.ahead_usd] if cap else []
-    left += [of_month - month.spent_usd - month.ahead_usd] if of_month and month else []
-    watch.month = None  # what is launched now counts at once
-    fit = how_many_fit(left_usd=min(left) - due * found.launch_usd, each_usd=found.launch_usd)
-    return lacking if fit is None else min(lacking, fit)
+    left = [cap - found.spent_usd - found.ahead_usd - due * found.launch_usd] if cap else []
+    left += [of_month - month.spent_usd - month.ahead_usd - month.allowed_usd] if of_month and month else []
+    fit = how_many_fit(left_usd=min(left), each_usd=found.launch_usd)
+    allowed = lacking if fit is None else min(lacking, fit)
+    if month:
+        watch.month = replace(month, allowed_usd=month.allowed_usd + allowed * found.launch_usd)
+    return allowed
+
+
+def _is_capped(farm: Farm, job: Job) -> bool:
+    money = farm.config.money
+    return is_counted(farm) and (cap_usd(job.settings, money) is not None or month_cap_usd(money) is not None)

@@ -26,6 +26,12 @@ _MOST_AT_ONCE = 2000
 _HOLD_NOTHING = frozenset({InstanceStatus.STOPPED, InstanceStatus.TERMINATING, InstanceStatus.TERMINATED})
 
 
+def gone_of_pool(farm: Farm) -> list[Instance]:
+    """Instances of the shared pool that are gone and may have left claims behind, on frames of any job."""
+    with farm.db.read() as connection:
+        return [one for one in instances.pool_instances(connection) if not one.claims_freed and one.status in _HOLD_NOTHING]
+
+
 def gone_nodes(farm: Farm, job: Job) -> list[Instance]:
     """The job's instances that are gone and may have left claims behind.
 
@@ -33,7 +39,8 @@ def gone_nodes(farm: Farm, job: Job) -> list[Instance]:
     nothing: if it is started again, it claims anew.
     """
     with farm.db.read() as connection:
-        found = [instance for instance in instances.instances_of(connection, job.id) if not instance.claims_freed]
+        mine = [instance for instance in instances.instances_of(connection, job.id) if instance.job]
+    found = [instance for instance in mine if not instance.claims_freed]
     gone = _HOLD_NOTHING - ({InstanceStatus.TERMINATING} if job.status is JobStatus.RELEASING else set())
     return [instance for instance in found if instance.status in gone]
 
@@ -55,7 +62,8 @@ def requeue_frames_of(farm: Farm, job: Job, gone: Sequence[Instance], tick: Tick
             text = f"{_frames(lost)} queued again: the instance is gone that had claimed {'it' if len(lost) == 1 else 'them'}"
             events.add_event(connection, job.id, at=tick.now, text=text)
             log.warning("frames requeued", job=job.id, frames=sorted(lost)[:20], nodes=sorted(nodes))
-        instances.mark_claims_freed(connection, [instance.id for instance in gone])
+        # those of the pool may have left claims at other jobs too: whoever looks at all jobs marks them
+        instances.mark_claims_freed(connection, [instance.id for instance in gone if instance.job])
         jobs.touch(connection, job.id)
 
 

@@ -66,6 +66,7 @@ def _silence(instance: Instance, tick: Tick, watch: Watch) -> timedelta:
 def _give_up(connection: Connection, instance: Instance, why: str, tick: Tick) -> None:
     note = f"given up: {why}"
     instances.end_instances(connection, [instance.id], note=note, given_back=False)
-    jobs.touch(connection, instance.job)
-    events.add_event(connection, instance.job, at=tick.now, text=f"instance {instance.id} is {note}")
-    log.warning("node given up", job=instance.job, instance=instance.id, node=instance.node, why=why)
+    if instance.at_job:
+        jobs.touch(connection, instance.at_job)
+        events.add_event(connection, instance.at_job, at=tick.now, text=f"instance {instance.id} is {note}")
+    log.warning("node given up", job=instance.at_job, instance=instance.id, node=instance.node, why=why)

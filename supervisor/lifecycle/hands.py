@@ -70,11 +70,12 @@ def look_at_hands(farm: Farm, job: Job, *, now: datetime) -> Hands:
 
 
 def give_back(farm: Farm, chosen: Iterable[Instance], *, note: str, now: datetime) -> None:
-    """End instances that are needed no more, once; those that the cloud is about to take back are left to it. Repeat: safe
+    """End instances that are needed no more, once; those that the cloud is about to take back are left to it, and those of the shared pool
+    to the pool. Repeat: safe
 
     The end is asked for again with every tick for as long as the cloud shows them (`giving_up`).
     """
-    ending = [one for one in chosen if one.status is not InstanceStatus.TERMINATING and not one.is_left_to_cloud(now)]
+    ending = [one for one in chosen if one.job and one.status is not InstanceStatus.TERMINATING and not one.is_left_to_cloud(now)]
     ids = [one.id for one in ending]
     if ids:
         with farm.db.write() as connection:

@@ -30,6 +30,8 @@ _LONGEST_BACK_OFF = timedelta(seconds=60)
 #: Clouds give two minutes. A notice that says more is not believed: we would leave the instance alone for as long.
 _LONGEST_NOTICE = timedelta(minutes=15)
 
+#: What is said of instances of the shared pool in place of a job.
+_POOL = ""
 _AT_WORK = frozenset({InstanceStatus.REQUESTED, InstanceStatus.PENDING, InstanceStatus.RUNNING})
 
 
@@ -39,13 +41,13 @@ def settle_nodes(farm: Farm, tick: Tick, watch: Watch) -> None:
         known = {instance.id: instance for instance in instances.rented_instances(connection)}
         known |= instances.find_instances(connection, [shown.id for shown in tick.rented if shown.id not in known])
         known_jobs = jobs.job_ids(connection)
-    changed = _as_shown(tick, known, known_jobs) + _gone_missing(tick, known, watch)
+    changed = _as_shown(tick, known, known_jobs if farm.cloud.pool is None else known_jobs | {_POOL}) + _gone_missing(tick, known, watch)
     if changed or tick.beats:
         with farm.db.write() as connection:
             for seen, instance in changed:
                 _settle_instance(connection, seen, instance)
             _settle_losses(connection, changed, tick)
-            _settle_beats(connection, tick)
+            _settle_beats(connection, tick, known_jobs)
 
 
 def _as_shown(tick: Tick, known: dict[str, Instance], known_jobs: frozenset[str]) -> list[tuple[Instance | None, Instance]]:
@@ -68,6 +70,7 @@ def _instance(shown: RentedInstance, seen: Instance | None, *, at: datetime) -> 
     return Instance(
         id=shown.id,
         job=shown.job,
+        works_for=seen.works_for if seen else "",
         request_id=shown.request_id,
         node=shown.node,
         status=status,
@@ -101,9 +104,9 @@ def _gone_missing(tick: Tick, known: dict[str, Instance], watch: Watch) -> list[
 
 def _settle_instance(connection: Connection, seen: Instance | None, instance: Instance) -> None:
     instances.put_instance(connection, instance)
-    jobs.touch(connection, instance.job)
+    jobs.touch(connection, instance.at_job)
     if seen is None or seen.status is not instance.status:
-        log.info("instance changed", job=instance.job, instance=instance.id, to=str(instance.status), note=instance.note)
+        log.info("instance changed", job=instance.at_job, instance=instance.id, to=str(instance.status), note=instance.note)
 
 
 def _settle_losses(connection: Connection, changed: Iterable[tuple[Instance | None, Instance]], tick: Tick) -> None:
@@ -113,18 +116,18 @@ def _settle_losses(connection: Connection, changed: Iterable[tuple[Instance | No
     """
     launches = {}
     for seen, instance in changed:
-        job = jobs.find_job(connection, instance.job)
+        job = jobs.find_job(connection, instance.at_job)
         is_lost = instance.status is InstanceStatus.TERMINATED and not _ended_in_good_order(seen, tick)
         if not is_lost or job is None or job.status not in {JobStatus.LAUNCHING, JobStatus.RENDERING}:
             continue
         is_taken_back = _is_taken_back(instance, tick)
-        if not is_taken_back:
+        if not is_taken_back and instance.job != _POOL:
             launches[instance.request_id] = instance
         if seen is None or seen.status in _AT_WORK:  # that others were given up was told when they were
-            text = f"instance {instance.id} was taken back by the cloud" if is_taken_back else _loss(instance)
+            text = f"instance {instance.id} was taken back by the cloud" if is_taken_back else _loss(instance, tick)
             events.add_event(connection, job.id, at=tick.now, text=text)
     for instance in launches.values():
-        _note_lost_launch(connection, instance, at=tick.now)
+        _note_lost_launch(connection, instance, tick)
 
 
 def _ended_in_good_order(seen: Instance | None, tick: Tick) -> bool:
@@ -145,11 +148,13 @@ def _last_beat(instance: Instance, tick: Tick) -> Heartbeat | None:
     return (changed.heartbeat if changed else None) or instance.heartbeat
 
 
-def _loss(instance: Instance) -> str:
-    return f"instance {instance.id} ended" + (f": {instance.note}" if instance.note else "")
+def _loss(instance: Instance, tick: Tick) -> str:
+    beat = _last_beat(instance, tick)
+    said = f"; its node said: {beat.problem}" if beat and beat.problem else ""
+    return f"instance {instance.id} ended" + (f": {instance.note}" if instance.note else "") + said
 
 
-def _note_lost_launch(connection: Connection, instance: Instance, *, at: datetime) -> None:
+def _note_lost_launch(connection: Connection, instance: Instance, tick: Tick) -> None:
     """Count a launch whose instances have all ended without a finished frame, and pause before the next: longer each time."""
     mates = [mate for mate in instances.instances_of(connection, instance.job) if mate.request_id == instance.request_id]
     if any(mate.is_rented or attempts.finished_by(connection, instance.job, mate.node) for mate in mates):
@@ -158,13 +163,13 @@ def _note_lost_launch(connection: Connection, instance: Instance, *, at: datetim
     assert job is not None, "it was read in this transaction"
     failures = job.launch_failures + 1
     pause = min(timedelta(seconds=2.0**failures), _LONGEST_BACK_OFF)
-    jobs.change_job(connection, job.id, launch_failures=failures, launch_after=at + pause)
-    text = f"{_loss(instance)}; none of its launch had finished a frame"
+    jobs.change_job(connection, job.id, launch_failures=failures, launch_after=tick.now + pause)
+    text = f"{_loss(instance, tick)}; none of its launch had finished a frame"
     remedy = "The farm launches others, more slowly each time. The instance's last words often say why."
-    events.put_problem(connection, job.id, Problem(code="node_lost", severity="warning", text=text, remedy=remedy, since=at))
+    events.put_problem(connection, job.id, Problem(code="node_lost", severity="warning", text=text, remedy=remedy, since=tick.now))
 
 
-def _settle_beats(connection: Connection, tick: Tick) -> None:
+def _settle_beats(connection: Connection, tick: Tick, known_jobs: frozenset[str]) -> None:
     by_node = {instance.node: instance for instance in instances.rented_instances(connection)}
     by_node |= {instance.node: instance for instance in instances.with_nodes(connection, tick.beats.keys() - by_node.keys())}
     for node, beat in tick.beats.items():
@@ -174,9 +179,22 @@ def _settle_beats(connection: Connection, tick: Tick) -> None:
         instances.record_heartbeat(connection, instance.id, etag=beat.etag, heartbeat=beat.heartbeat, at=tick.now)
         if beat.heartbeat and beat.heartbeat.interruption_at_ms > 0 and instance.interruption_at is None:
             _note_interruption(connection, instance, beat.heartbeat, at=tick.now)
-        if beat.heartbeat and instance.status in _AT_WORK:
+        if beat.heartbeat and instance.job == _POOL:
+            instance = _settle_work(connection, instance, beat.heartbeat, known_jobs)
+        if beat.heartbeat and instance.status in _AT_WORK and instance.at_job:
             _begin_frames(connection, instance, beat.heartbeat, at=tick.now)
-        jobs.touch(connection, instance.job)
+        jobs.touch(connection, instance.at_job)
+
+
+def _settle_work(connection: Connection, instance: Instance, beat: Heartbeat, known_jobs: frozenset[str]) -> Instance:
+    """Note which job a node of the shared pool says that it is at. What it was at when it said goodbye stays: frames may be left there."""
+    job = beat.job if beat.job in known_jobs else ""
+    if job == instance.works_for or beat.state is NodeState.GONE:
+        return instance
+    instances.change_work(connection, instance.id, job=job)
+    jobs.touch(connection, instance.works_for)
+    log.info("pool node changed jobs", instance=instance.id, node=instance.node, origin=instance.works_for, to=job)
+    return replace(instance, works_for=job)
 
 
 def _note_interruption(connection: Connection, instance: Instance, beat: Heartbeat, *, at: datetime) -> None:
@@ -184,18 +202,18 @@ def _note_interruption(connection: Connection, instance: Instance, beat: Heartbe
     latest_ms = int((at + _LONGEST_NOTICE).timestamp() * 1000)
     interruption_at = datetime.fromtimestamp(min(beat.interruption_at_ms, latest_ms) / 1000, UTC)
     instances.note_interruption(connection, instance.id, at=interruption_at)
-    if instance.is_rented:
+    if instance.is_rented and instance.at_job:
         text = f"the cloud is about to take instance {instance.id} back; it takes no more frames"
-        events.add_event(connection, instance.job, at=at, text=text)
-    log.info("interruption announced", job=instance.job, instance=instance.id, at_ms=beat.interruption_at_ms)
+        events.add_event(connection, instance.at_job, at=at, text=text)
+    log.info("interruption announced", job=instance.at_job, instance=instance.id, at_ms=beat.interruption_at_ms)
 
 
 def _begin_frames(connection: Connection, instance: Instance, beat: Heartbeat, *, at: datetime) -> None:
     at_hand = list(beat.uploading) + ([beat.frame] if beat.frame is not None and beat.state is NodeState.RENDERING else [])
     for number in at_hand:
-        frames.begin(connection, instance.job, number, node=instance.node, at=at)
-    job = jobs.find_job(connection, instance.job)
-    assert job is not None, "an instance's row goes with its job's"
+        frames.begin(connection, instance.at_job, number, node=instance.node, at=at)
+    job = jobs.find_job(connection, instance.at_job)
+    assert job is not None, "an instance's row goes with its job's, and a node of the pool is at known jobs alone"
     if at_hand and job.began_at is None:
         jobs.change_job(connection, job.id, began_at=at)
     note_blender(connection, job, beat.blender_version)

@@ -35,6 +35,8 @@ def keep_order(farm: Farm, job: Job, action: Action) -> None:
         current = jobs.find_job(connection, job.id)
         assert current is not None, "a job is removed only when it has ended"
         nodes = [one for one in instances.instances_of(connection, job.id) if is_at_work(one)]
+        if current.ordered and not nodes:
+            nodes = _one_of_pool(connection)
         again = frames.requeued(connection, job.id)
         settings = _render_settings(farm, connection, current)
     requeued = _requeued(again, [one.node for one in nodes])
@@ -57,6 +59,12 @@ def keep_order(farm: Farm, job: Job, action: Action) -> None:
     with farm.db.write() as connection:
         jobs.change_job(connection, job.id, order_written=digest)
     log.info("order written", job=job.id, revision=order.revision, action=str(action), nodes=len(nodes), frames=len(left))
+
+
+def _one_of_pool(connection: Connection) -> list[Instance]:
+    """The node of the shared pool that an ordered job is handed to: nobody takes frames of it that is not named. Empty: there is no pool"""
+    free = [one for one in instances.pool_instances(connection) if is_at_work(one) and one.heartbeat and not one.works_for]
+    return free[:1]
 
 
 def _render_settings(farm: Farm, connection: Connection, job: Job) -> RenderSettings:

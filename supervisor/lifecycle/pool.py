@@ -31,6 +31,9 @@ def refill(farm: Farm, job: Job, hands: Hands, tick: Tick, watch: Watch) -> None
 
     Repeat:  safe: a launch is written down with its request id before it is asked for
     """
+    if farm.cloud.pool:
+        _say(farm, job, len(hands.at_work), watch.pool.problem or "waiting for an instance of the shared pool" * (not hands.at_work))
+        return
     in_doubt = [launch for launch in hands.launches if launch.granted is None]
     lacking = within_budget(farm, job, tick, watch, _lacking(job, hands))
     here = len(hands.at_work)
@@ -94,6 +97,8 @@ def _why_later(hands: Hands) -> str:
 def _why_lost(mine: Sequence[Instance]) -> str:
     last = max((one for one in mine if one.ended_at), key=lambda one: one.ended_at or one.launched_at, default=None)
     words = [last.note] if last and last.note else []
+    if last and last.heartbeat and last.heartbeat.problem:
+        words.append(last.heartbeat.problem)
     if last and last.heartbeat and last.heartbeat.log_tail:
         words.append(f"its log ends with “{last.heartbeat.log_tail[-1]}”")
     said = "; ".join(words) or "it gave no reason"

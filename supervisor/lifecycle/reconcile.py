@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
@@ -18,7 +18,7 @@ from supervisor.store import events, facts, frames, instances, jobs
 from supervisor.store.jobs import Job
 
 from .budget import keep_within_budget
-from .claims import gone_nodes, requeue_frames_of
+from .claims import gone_nodes, gone_of_pool, requeue_frames_of
 from .giving_up import give_up_lost
 from .journal import take_in_journal
 from .launching import step_launching
@@ -27,6 +27,7 @@ from .observe import observe
 from .releasing import step_releasing
 from .rendering import step_rendering
 from .runs import settle_runs
+from .shared import tend_pool
 from .staging import step_snapshotting, step_staging, step_submitted
 from .tick import Tick, Watch
 
@@ -86,8 +87,10 @@ class Supervisor:
             return regular_s
         farm.standing.trouble = ""
         with farm.db.read() as connection:
-            active = jobs.jobs_in(connection, ACTIVE)
+            active = sorted(jobs.jobs_in(connection, ACTIVE), key=lambda job: -job.settings.priority)
+        self._watch.pool.gone = gone_of_pool(farm)
         waits = [self._advance(job, tick) for job in active]
+        self._tend_pool(active, tick)
         self._record(tick.now)
         return min([regular_s, *waits]) if active else max(regular_s, _AT_REST_S)
 
@@ -105,6 +108,18 @@ class Supervisor:
             return regular_s
         self._clear_trouble(job)
         return regular_s if wait_s is None else wait_s
+
+    def _tend_pool(self, active: Sequence[Job], tick: Tick) -> None:
+        """See to the shared pool, if there is one. Its trouble is told to the jobs that wait for it."""
+        gone = self._watch.pool.gone
+        if gone and not self._all_troubled() & {job.id for job in active}:  # all have freed what these had claimed
+            with self._farm.db.write() as connection:
+                instances.mark_claims_freed(connection, [one.id for one in gone])
+        try:
+            tend_pool(self._farm, tick, self._watch)
+        except CloudError as error:
+            log.warning("shared pool held up", error=str(error))
+            self._watch.pool.problem = f"the shared pool can't be changed at present: {error}"
 
     def _run_steps(self, job: Job, tick: Tick) -> float | None:
         """Run steps for as long as they move the job on. Returns: what the last one did"""
@@ -168,10 +183,12 @@ def settle_job(farm: Farm, job: Job, tick: Tick, watch: Watch) -> None:
     """Take in what the job's nodes reported, and queue again what gone ones held."""
     if job.status not in _HAS_NODES or not job.order_revision:
         return
-    gone = gone_nodes(farm, job)
+    gone = gone_nodes(farm, job) + watch.pool.gone
     with farm.db.read() as connection:
         has_work = frames.counts(connection, job.id).unended > 0
-        may_write = any(one.status in _MAY_WRITE for one in instances.instances_of(connection, job.id))
+        # a node of the pool may have come, delivered and gone on to another job since the last tick
+        mine = instances.pool_instances(connection) if farm.cloud.pool else instances.instances_of(connection, job.id)
+    may_write = any(one.status in _MAY_WRITE for one in mine)
     if gone or may_write or watch.is_whole_journal_due(job.id, tick.now):  # on AWS each listing has its price
         take_in_journal(farm, job, tick, watch, whole=bool(gone) and has_work)
     if gone:

@@ -20,7 +20,7 @@ from .tick import Tick, Watch, soon_s
 
 
 def step_releasing(farm: Farm, job: Job, tick: Tick, watch: Watch) -> float | None:
-    """End or stop the instances; when all are gone, go where the job was to go."""
+    """End or stop the instances; when all are gone, go where the job was to go. Nodes of the shared pool leave the job by its order."""
     assert job.then is not None, "RELEASING says what follows"
     is_pause = job.then is JobStatus.PAUSED
     with farm.db.read() as connection:
@@ -66,7 +66,7 @@ def _ends_instead(farm: Farm, job: Job, tick: Tick) -> bool:
 def _stop_drained(farm: Farm, rented: Sequence[Instance], tick: Tick) -> None:
     """Stop the instances whose node holds no frame: it never began, or has said goodbye. The others drain."""
     ending = {InstanceStatus.STOPPING, InstanceStatus.TERMINATING}
-    present = [one for one in rented if one.status not in ending and not one.is_left_to_cloud(tick.now)]
+    present = [one for one in rented if one.job and one.status not in ending and not one.is_left_to_cloud(tick.now)]
     empty = [one.id for one in present if one.heartbeat is None or one.heartbeat.state is NodeState.GONE]
     if empty:
         farm.cloud.compute.stop(empty)

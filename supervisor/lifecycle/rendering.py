@@ -27,7 +27,8 @@ def step_rendering(farm: Farm, job: Job, tick: Tick, watch: Watch) -> float | No
     if not hands.at_work and not hands.due:
         with farm.db.write() as connection:
             left = "one frame is" if hands.unended == 1 else f"{hands.unended} frames are"
-            because = f"no instance is at work any more and {left} left; others are launched"
+            others = "the pool is waited for" if farm.cloud.pool else "others are launched"
+            because = f"no instance is at work any more and {left} left; {others}"
             jobs.move(connection, job, JobStatus.LAUNCHING, because=because, at=tick.now)
         return None
     if job.ordered:

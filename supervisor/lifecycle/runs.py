@@ -15,6 +15,7 @@ from supervisor.store import instances, runs
 from supervisor.store.database import Connection
 from supervisor.store.instances import Instance
 
+from .parts import settle_parts
 from .tick import Tick
 
 _PAID = frozenset({InstanceStatus.PENDING, InstanceStatus.RUNNING, InstanceStatus.STOPPING, InstanceStatus.TERMINATING})
@@ -24,12 +25,16 @@ _POWER_OFF = timedelta(seconds=30)
 
 
 def settle_runs(farm: Farm, tick: Tick) -> None:
-    """Begin and end runs as the instances are, which `settle_nodes` wrote down just before. Repeat: safe"""
+    """Begin and end runs as the instances are, which `settle_nodes` wrote down just before. Repeat: safe
+
+    Those of the shared pool are kept in parts, of which each is one job's (`parts`).
+    """
     shown = {one.id: one for one in tick.rented}
     with farm.db.read() as connection:
-        ids = shown.keys() | runs.open_instances(connection)
-        known = instances.find_instances(connection, ids)
-        newest = runs.newest_runs(connection, ids)
+        found = instances.find_instances(connection, shown.keys() | runs.open_instances(connection))
+        known = {id: one for id, one in found.items() if one.job}
+        newest = runs.newest_runs(connection, known)
+    settle_parts(farm, [one for one in found.values() if not one.job], tick)
     changes = [(one, was, run) for one in known.values() for was, run in _changes(one, shown.get(one.id), newest.get(one.id), tick)]
     if changes:
         with farm.db.write() as connection:

@@ -7,6 +7,7 @@ from supervisor.domain.file import FileStatus
 from supervisor.domain.job import JobStatus
 from supervisor.domain.problem import Problem
 from supervisor.domain.upload import gib
+from supervisor.domain.workspace import WorkspaceMode
 from supervisor.farm import Farm
 from supervisor.room import has_room
 from supervisor.store import events, files, jobs
@@ -73,13 +74,18 @@ def _stage(farm: Farm, job: Job, tick: Tick, state: WorkspaceState | None) -> Wo
         _say_full(farm, job, total, tick)
         return state
     try:
-        farm.cloud.workspaces.stage(job.id, wanted, request_id=f"{job.id}-stage", mode=job.settings.workspace_mode)
+        farm.cloud.workspaces.stage(job.id, wanted, request_id=f"{job.id}-stage", mode=_mode(farm, job))
     except Full:
         _say_full(farm, job, total, tick)
         return state
     state = farm.cloud.workspaces.state(job.id)
     _say_progress(farm, job, state)
     return state
+
+
+def _mode(farm: Farm, job: Job) -> WorkspaceMode | None:
+    """How the files come to instances: as the job asks; those of the shared pool are of no job, and fetch them."""
+    return WorkspaceMode.S3 if farm.cloud.pool else job.settings.workspace_mode
 
 
 def _staged_files(farm: Farm, job: Job) -> list[StagedFile]:
@@ -99,8 +105,7 @@ def _end_or_wait(farm: Farm, job: Job, state: WorkspaceState, tick: Tick) -> flo
     with farm.db.read() as connection:
         was_full = any(problem.code == _DISK_FULL for problem in events.problems_of(connection, job.id))
     if was_full:  # there is room again
-        wanted = _staged_files(farm, job)
-        farm.cloud.workspaces.stage(job.id, wanted, request_id=f"{job.id}-stage", mode=job.settings.workspace_mode)
+        farm.cloud.workspaces.stage(job.id, _staged_files(farm, job), request_id=f"{job.id}-stage", mode=_mode(farm, job))
         _say_progress(farm, job, state)
         return soon_s(job, tick)
     give_up(farm, job, f"its files could not be prepared: {state.problem}", tick)

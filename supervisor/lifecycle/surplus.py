@@ -25,7 +25,7 @@ _A_MOMENT = timedelta(seconds=5)
 
 def end_idle(farm: Farm, job: Job, hands: Hands, tick: Tick, watch: Watch) -> None:
     """End the instances at work that hold no frame, where none has waited for them for a moment."""
-    free = [] if hands.waiting else [one for one in hands.at_work if is_free(one)]
+    free = [] if hands.waiting else [one for one in hands.at_work if one.job and is_free(one)]
     before = watch.idle_since.get(job.id, {})
     since = watch.idle_since[job.id] = {one.id: before.get(one.id, tick.now) for one in free}
     idle = [one for one in free if tick.now - since[one.id] >= _A_MOMENT]

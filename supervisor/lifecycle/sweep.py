@@ -45,7 +45,7 @@ def sweep_report(farm: Farm, *, dry_run: bool) -> list[Swept]:
     with farm.db.read() as connection:
         known = jobs.statuses(connection)
         long_ended = jobs.ended_before(connection, farm.now() - timedelta(hours=farm.config.workspace.keep_hours))
-    stray = _stray_instances(rented, known)
+    stray = _stray_instances([shown for shown in rented if shown.job or farm.cloud.pool is None], known)
     left = _left_workspaces(workspaces, known, long_ended)
     if dry_run:
         orphans: Mapping[str, str] = farm.cloud.premises.orphans(frozenset(known))
@@ -62,7 +62,7 @@ def _stray_instances(rented: Iterable[RentedInstance], known: Mapping[str, JobSt
     """Instances of jobs that are gone or have ended."""
     gone = {InstanceStatus.TERMINATED, InstanceStatus.TERMINATING}
     return [
-        Swept(id=shown.id, what=f"an instance of {shown.job}, which {_is(known.get(shown.job))}")
+        Swept(id=shown.id, what=f"an instance of {shown.job or 'a shared pool'}, which {_is(known.get(shown.job))}")
         for shown in rented
         if shown.status not in gone and known.get(shown.job) not in HOLDING
     ]

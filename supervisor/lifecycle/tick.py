@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from nodeimage.protocol import Heartbeat
 from supervisor.cloud.ports import RentedInstance
 from supervisor.domain.budget import Month
+from supervisor.store.instances import Instance
 from supervisor.store.jobs import Job
 
 
@@ -37,6 +38,18 @@ _WHOLE_JOURNAL_EVERY = timedelta(minutes=5)
 
 
 @dataclass
+class PoolWatch:
+    """What is remembered of the shared pool."""
+
+    gone: list[Instance] = field(default_factory=list)  #: that may have left claims behind, this tick
+    order: bytes = b""  #: as it was written last
+    idle_since: dict[str, datetime] = field(default_factory=dict)  #: instance -> since when its node has no job
+    problem: str = ""  #: why there are fewer instances than are wanted
+    problem_seen_at: datetime | None = None
+    forgot_at: datetime | None = None  #: when old instances were forgotten last
+
+
+@dataclass
 class Watch:
     """What is remembered between ticks, in memory only."""
 
@@ -49,6 +62,8 @@ class Watch:
     refusals: dict[str, int] = field(default_factory=dict)  #: job -> askings in a row that got nothing
     money_seen_at: dict[str, datetime] = field(default_factory=dict)  #: job -> when its cost was looked at last
     month: Month | None = None  #: what the month costs, as it was looked at last
+
+    pool: PoolWatch = field(default_factory=PoolWatch)
 
     def saw(self, now: datetime) -> datetime:
         """Note that the nodes were looked at. Returns: since when they are, without a gap"""

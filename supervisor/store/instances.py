@@ -8,7 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from nodeimage.protocol import Heartbeat
@@ -38,7 +38,8 @@ class Instance:
     """An instance as it was read."""
 
     id: str
-    job: str
+    job: str  #: that it was launched for; empty: of the shared pool
+    works_for: str  #: of the shared pool: the job that its node is at, or was at when it ended; empty: none
     request_id: str
     node: str
     status: InstanceStatus
@@ -59,6 +60,11 @@ class Instance:
     @property
     def is_rented(self) -> bool:
         return self.status in RENTED
+
+    @property
+    def at_job(self) -> str:
+        """The job that its node is at. Empty: none at present"""
+        return self.job or self.works_for
 
     @property
     def is_taken_back(self) -> bool:
@@ -125,7 +131,7 @@ def put_instance(connection: Connection, instance: Instance) -> None:
         "was_interrupted": instance.was_interrupted,
         "claims_freed": instance.claims_freed,
     }
-    names = {"id": instance.id, "job_id": instance.job, "request_id": instance.request_id, "node": instance.node}
+    names = {"id": instance.id, "job_id": instance.job or None, "request_id": instance.request_id, "node": instance.node}
     row = upsert(instances).values(**names, **shown, launched_at=instance.launched_at)
     connection.execute(row.on_conflict_do_update(index_elements=["id"], set_=shown))
 
@@ -163,9 +169,14 @@ def mark_claims_freed(connection: Connection, ids: Iterable[str]) -> None:
     connection.execute(update(instances).where(instances.c.id.in_(list(ids))).values(claims_freed=True))
 
 
+def change_work(connection: Connection, instance_id: str, *, job: str) -> None:
+    """Remember which job the node of an instance of the shared pool is at. Empty: none"""
+    connection.execute(update(instances).where(instances.c.id == instance_id).values(works_for=job))
+
+
 def instances_of(connection: Connection, job: str) -> list[Instance]:
-    """By launch."""
-    chosen = select(instances).where(instances.c.job_id == job)
+    """Those launched for a job, and those of the shared pool that are at it or ended there; by launch."""
+    chosen = select(instances).where((instances.c.job_id == job) | (instances.c.works_for == job))
     return [_instance(row) for row in connection.execute(chosen.order_by(instances.c.launched_at, instances.c.id))]
 
 
@@ -173,6 +184,20 @@ def rented_instances(connection: Connection) -> list[Instance]:
     """Of all jobs, those that are not known to be gone, by launch."""
     chosen = select(instances).where(instances.c.status != InstanceStatus.TERMINATED)
     return [_instance(row) for row in connection.execute(chosen.order_by(instances.c.launched_at, instances.c.id))]
+
+
+def pool_instances(connection: Connection, *, ended_after: datetime | None = None) -> list[Instance]:
+    """Those of the shared pool that are not gone, that ended after that, or whose claims are not free yet; by launch."""
+    recent = instances.c.ended_at.is_(None) | instances.c.claims_freed.is_(False)
+    if ended_after is not None:
+        recent = recent | (instances.c.ended_at > ended_after)
+    chosen = select(instances).where(instances.c.job_id.is_(None) & recent)
+    return [_instance(row) for row in connection.execute(chosen.order_by(instances.c.launched_at, instances.c.id))]
+
+
+def forget_pool_instances(connection: Connection, *, ended_before: datetime) -> None:
+    """Remove what is known of instances of the shared pool that have been gone for long: no job's removal takes them along."""
+    connection.execute(delete(instances).where(instances.c.job_id.is_(None) & (instances.c.ended_at < ended_before)))
 
 
 def with_nodes(connection: Connection, nodes: Iterable[str]) -> list[Instance]:
@@ -187,15 +212,17 @@ def ended_nodes(connection: Connection, *, before: datetime) -> list[str]:
 
 def running_counts(connection: Connection, job_ids: Iterable[str]) -> dict[str, int]:
     """How many instances of each job run; jobs without any are left out."""
-    chosen = select(instances.c.job_id, func.count()).where(instances.c.job_id.in_(list(job_ids)))
-    running = chosen.where(instances.c.status == InstanceStatus.RUNNING).group_by(instances.c.job_id)
+    at_job = func.coalesce(instances.c.job_id, instances.c.works_for)
+    chosen = select(at_job, func.count()).where(at_job.in_(list(job_ids)))
+    running = chosen.where(instances.c.status == InstanceStatus.RUNNING).group_by(at_job)
     return {job: number for job, number in connection.execute(running)}
 
 
 def _instance(row: Row[Any]) -> Instance:
     return Instance(
         id=row.id,
-        job=row.job_id,
+        job=row.job_id or "",
+        works_for=row.works_for,
         request_id=row.request_id,
         node=row.node,
         status=InstanceStatus(row.status),

@@ -209,7 +209,8 @@ instances = Table(
     "instances",
     metadata,
     Column("id", String, primary_key=True),
-    _job_column(nullable=False, index=True),
+    _job_column(nullable=True, index=True),  # NULL: of the shared pool
+    Column("works_for", String, nullable=False, default="", index=True),  # of the shared pool: the job that its node is at
     Column("request_id", String, nullable=False),
     Column("node", String, nullable=False, index=True),
     Column("status", String, nullable=False),
@@ -235,7 +236,8 @@ runs = Table(
     metadata,
     Column("instance_id", String, primary_key=True),
     Column("began_at", Utc, primary_key=True),
-    _job_column(nullable=False, index=True),
+    _job_column(nullable=True, index=True),  # NULL: of the shared pool, between jobs
+    Column("is_part", Boolean, nullable=False, default=False),  # True: of the shared pool: its time at one job, or between jobs
     Column("price_usd_per_h", String, nullable=False),  # Decimal; at its start
     Column("ready_at", Utc),  # first word of its node
     Column("ended_at", Utc, index=True),  # NULL: it runs

@@ -143,6 +143,22 @@ def settings() -> dict[str, Any]:
     return {each.name: getattr(_world(), each.name) for each in fields(World) if each.name in SETTINGS}
 
 
+def tags(thing: str) -> dict[str, str] | None:
+    """Tags of something of EC2's, a launch template by its id or name. Returns: None: it has none, or there is no such thing"""
+    backend = backend_of()
+    id = backend.launch_template_name_to_ids.get(thing, thing)
+    found = {tag["key"]: tag["value"] for tag in backend.describe_tags({"resource-id": [id]})}
+    return found or None
+
+
+def template_data(template: str, version: str) -> dict[str, Any]:
+    """The data of a version of a launch template, by its id or name."""
+    backend = backend_of()
+    found = backend.launch_templates[backend.launch_template_name_to_ids.get(template, template)]
+    data: dict[str, Any] = (found.default_version() if version == "$Default" else found.get_version(version)).data
+    return data
+
+
 def _world() -> World:
     return world_of(backend_of())
 
@@ -165,5 +181,7 @@ HAPPENINGS: dict[str, Callable[..., Any]] = {
         calls,
         forget_calls,
         settings,
+        tags,
+        template_data,
     )
 }

@@ -23,7 +23,7 @@ from moto.ec2.responses import EC2Response
 from moto.ec2.responses.spot_instances import SpotInstances
 from moto.moto_server import werkzeug_app
 
-from . import access, fleets, images, launching, templates
+from . import access, fleets, groups, images, launching, templates
 from .patching import Method, mend
 from .world import world_of
 
@@ -42,6 +42,7 @@ def repair_moto() -> None:
     fleets.repair()
     templates.repair()
     images.repair()
+    groups.repair()
     access.repair()
     _lookups()
     _instances()

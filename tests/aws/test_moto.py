@@ -158,6 +158,18 @@ def test_fleet_stops_at_the_quota_of_vcpus(moto: Moto, ec2: Any) -> None:
     }
 
 
+def test_fleet_is_found_by_its_tags_and_deleted_with_its_instances(moto: Moto, ec2: Any) -> None:
+    asked = a_fleet(ec2, a_template(ec2), 2)
+    asked["TagSpecifications"].append({"ResourceType": "fleet", "Tags": tag_list({"kiln:farm": "f"})})
+    fleet = ec2.create_fleet(**asked)["FleetId"]
+    filters = [{"Name": name, "Values": [value]} for name, value in (("resource-type", "fleet"), ("key", "kiln:farm"), ("value", "f"))]
+    assert [tag["ResourceId"] for tag in ec2.describe_tags(Filters=filters)["Tags"]] == [fleet]
+    assert code_of(ec2.delete_fleets, FleetIds=[fleet], TerminateInstances=False) == "InvalidParameterValue"
+    ec2.delete_fleets(FleetIds=[fleet], TerminateInstances=True)
+    assert ec2.describe_fleets(FleetIds=[fleet])["Fleets"][0]["FleetState"] == "deleted_terminating"
+    assert moto.instances("running") == []
+
+
 def test_fleet_with_an_unknown_profile_tells_of_it_pool_by_pool(ec2: Any) -> None:
     answer = ec2.create_fleet(**a_fleet(ec2, a_template(ec2, profile="nobody"), 1))
     assert {each["ErrorCode"] for each in answer["Errors"]} == {"InvalidParameterValue"}

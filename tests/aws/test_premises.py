@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from supervisor.cloud.aws.session import AwsSession
-from supervisor.cloud.ports import JobNeeds, StagedFile
+from supervisor.cloud.ports import JobNeeds, StagedFile, Unreachable
 from supervisor.domain.instance import Market
 
 from .farm import IDENTITY, SPEC, Renting
-from .faults import Fault, Way, breakable
+from .faults import Call, Fault, Way, breakable
 from .happenings import IMAGE
 from .moto_server import Moto
 from .premises_place import PremisesPlace
@@ -124,6 +124,34 @@ def test_what_can_not_be_removed_now_does_not_keep_the_rest(place: PremisesPlace
     assert volume in removed
     assert first not in removed
     assert first in place.premises.remove_orphans(KNOWN)
+
+
+def test_what_the_farm_may_not_look_at_does_not_keep_it_from_what_costs_money(place: PremisesPlace) -> None:
+    theirs = launch(place, OTHER)
+    later(place)
+    looks = ["DescribeTags", "DescribeImages", "DescribeSecurityGroups", "DescribeLaunchTemplateVersions"]
+    refused = set(looks)
+
+    def plan(call: Call) -> Fault | None:
+        # once each: what holds the calls against the policy asks for tags too
+        is_refused = call.operation in refused
+        refused.discard(call.operation)
+        return Fault.REFUSED if is_refused else None
+
+    with breakable(Way()) as way:
+        way.take(plan)
+        assert set(place.premises.remove_orphans(KNOWN)) == set(theirs)
+    assert refused == set()
+
+
+def test_nothing_is_removed_while_what_costs_money_can_not_be_seen(place: PremisesPlace) -> None:
+    launch(place, OTHER)
+    later(place)
+    with breakable(Way()) as way:
+        way.take(lambda call: Fault.UNREACHABLE if call.operation == "DescribeSnapshots" else None)
+        with pytest.raises(Unreachable):
+            place.premises.remove_orphans(KNOWN)
+    assert len(place.aside.moto.instances("running")) == 2
 
 
 def test_group_of_a_network_that_the_farm_left_is_removed_when_it_was_seen_unused_for_a_while(place: PremisesPlace) -> None:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import urllib3
@@ -30,6 +30,7 @@ class LiveFarm:
 
     data: Path
     port: int
+    environment: dict[str, str] = field(default_factory=dict)  #: beside this process's own
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -45,7 +46,7 @@ class LiveFarm:
             self.process = subprocess.Popen(
                 [*KILN, "serve", "--host", "127.0.0.1", "--port", str(self.port), "--data", str(self.data)],
                 cwd=CHECKOUT,
-                env={**os.environ, **SETTINGS},
+                env={**os.environ, **SETTINGS, **self.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -62,8 +63,8 @@ class LiveFarm:
         self.end()
         self.start()
 
-    def add_user(self) -> None:
-        words = [*KILN, "user", "add", NAME, "--role", "artist", "--data", str(self.data)]
+    def add_user(self, *, role: str = "artist") -> None:
+        words = [*KILN, "user", "add", NAME, "--role", role, "--data", str(self.data)]
         subprocess.run(words, cwd=CHECKOUT, input=PASSWORD, text=True, check=True, capture_output=True)
 
     def _is_ready(self) -> bool:
@@ -76,10 +77,10 @@ class LiveFarm:
 
 
 @contextmanager
-def a_live_farm(folder: Path) -> Iterator[LiveFarm]:
+def a_live_farm(folder: Path, *, environment: dict[str, str] | None = None) -> Iterator[LiveFarm]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        farm = LiveFarm(data=folder / "data", port=probe.getsockname()[1])
+        farm = LiveFarm(data=folder / "data", port=probe.getsockname()[1], environment=environment or {})
     try:
         farm.start()
         yield farm

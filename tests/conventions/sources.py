@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("app", "supervisor", "nodeimage")
+PACKAGES = ("app", "ami", "supervisor", "nodeimage")
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 

@@ -52,6 +52,7 @@ def _other_than(key: str, value: object) -> object:
         "workspace.initialization_mib_s": 100,
         "money.warn_pct": 50,
         "pool.mode": "shared",
+        "pool.market": "spot",
     }
     if key in choices:
         return choices[key]

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.conventions.sources import calls, dotted, functions, imported, modules, name_of, product_modules, tree_of
+from tests.conventions.sources import PACKAGES, calls, dotted, functions, imported, modules, name_of, product_modules, tree_of
 
 MOST_FUNCTION_LINES = 60
 MOST_MODULE_LINES = 500
@@ -17,9 +17,7 @@ LOG_METHODS = {"debug", "info", "warning", "error", "exception", "critical"}
 
 
 def test_every_module_says_in_its_docstring_what_it_is_for() -> None:
-    silent = [
-        name_of(path) for path in modules("app", "supervisor", "nodeimage", "tests", "bench", "samples") if not _says(path.read_text())
-    ]
+    silent = [name_of(path) for path in modules(*PACKAGES, "tests", "bench", "samples") if not _says(path.read_text())]
     assert silent == []
 
 
@@ -30,7 +28,7 @@ def _says(source: str) -> bool:
 def test_no_function_is_longer_than_sixty_lines() -> None:
     long = [
         f"{name_of(path)}:{function.lineno} {function.name}: {length} lines"
-        for path in modules("app", "supervisor", "nodeimage", "bench", "tests", "samples")
+        for path in modules(*PACKAGES, "bench", "tests", "samples")
         if "migrations" not in path.parts  # a schema is one list, however long
         for function in functions(path)
         if (length := (function.end_lineno or 0) - function.lineno + 1) > MOST_FUNCTION_LINES
@@ -62,12 +60,12 @@ def test_the_environment_is_read_by_the_configuration_alone() -> None:
 
 def test_the_node_needs_the_standard_library_and_boto3_alone() -> None:
     allowed = {*sys.stdlib_module_names, "nodeimage", "boto3", "botocore"}
-    blenders_own = {"bpy", "imbuf", "mathutils", "idprop", "gpu"}
+    blenders_own = {"addon_utils", "bpy", "imbuf", "mathutils", "idprop", "gpu"}
     foreign = [
         f"{name_of(path)}:{line} {name}"
         for path in modules("nodeimage")
         for name, line in imported(path)
-        if name.partition(".")[0] not in (allowed | blenders_own if "driver" in path.parts else allowed)
+        if name.partition(".")[0] not in (allowed | blenders_own if {"driver", "blender"} & set(path.parts) else allowed)
     ]
     assert foreign == []
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from .cloud import FakeCloud
 from .compute import FakeCompute
 from .objects import FakeObjectStore
+from .pool import FakePool
 from .premises import FakePremises
 from .uploads import FakeUploads
 from .workspaces import FakeWorkspaces
 
-__all__ = ["FakeCloud", "FakeCompute", "FakeObjectStore", "FakePremises", "FakeUploads", "FakeWorkspaces"]
+__all__ = ["FakeCloud", "FakeCompute", "FakeObjectStore", "FakePool", "FakePremises", "FakeUploads", "FakeWorkspaces"]

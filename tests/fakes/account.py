@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from supervisor.cloud.ports import SIGNED_OUT, Refused, Removal, RemovalState, SetupStep, SignedIn, SignedOut, StepState
+from supervisor.cloud.ports import SIGN_IN, SIGNED_OUT, Refused, Removal, RemovalState, SetupStep, SignedIn, SignedOut, StepState
 
 from .trouble import Trouble
 
@@ -30,7 +30,7 @@ class FakeAccount(Trouble):
     def who(self) -> SignedIn:
         self._meet_trouble("who")
         if self.keys is None and not self.has_role:
-            raise SignedOut(SIGNED_OUT)
+            raise SignedOut(f"{SIGNED_OUT}; {SIGN_IN}")
         source = "keys that were typed on this farm's page" if self.keys else "the role of the EC2 instance that the farm runs on"
         return SignedIn(account="123456789012", name="user/kiln", source=source, has_typed_keys=self.keys is not None)
 

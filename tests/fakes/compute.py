@@ -56,21 +56,29 @@ class FakeCompute(Trouble):
         return granted
 
     def _add(self, spec: LaunchSpec, request_id: str) -> None:
+        self._rent(request_id=request_id, job=spec.job, instance_type=(*spec.instance_types, "fake.large")[0], market=spec.market)
+
+    def add_pool_instance(self) -> str:
+        """Rent an instance for no job, as a shared pool's group does by itself. Returns: its id"""
+        return self._rent(request_id="", job="", instance_type="fake.large", market=Market.ON_DEMAND)
+
+    def _rent(self, *, request_id: str, job: str, instance_type: str, market: Market) -> str:
         number = next(self._numbers)
         instance = RentedInstance(
             id=f"i-{number:04d}",
             request_id=request_id,
-            job=spec.job,
+            job=job,
             node=f"node_{number:04d}",
             status=_S.RUNNING if self.comes_up else _S.PENDING,
-            instance_type=(*spec.instance_types, "fake.large")[0],
-            market=spec.market,
+            instance_type=instance_type,
+            market=market,
             price_usd_per_h=self.price_usd_per_h,
             launched_at=self._clock(),
         )
         self._instances[instance.id] = instance
         if self._hides_new:
             self._hidden.add(instance.id)
+        return instance.id
 
     def instances(self) -> Sequence[RentedInstance]:
         self._meet_trouble("instances")
@@ -87,7 +95,7 @@ class FakeCompute(Trouble):
         stoppable = {id for id in chosen if id in self._instances and self._is_stoppable(self._instances[id])}
         for id in stoppable:
             self._instances[id] = replace(self._instances[id], status=_S.STOPPED if self.goes_down else _S.STOPPING)
-        self._end([id for id in chosen if id not in stoppable], "stopped by the farm")
+        self.begin_end([id for id in chosen if id not in stoppable], "stopped by the farm")
 
     def _is_stoppable(self, instance: RentedInstance) -> bool:
         return self.can_stop and instance.market is Market.ON_DEMAND and instance.status in {_S.RUNNING, _S.STOPPING, _S.STOPPED}
@@ -101,9 +109,10 @@ class FakeCompute(Trouble):
 
     def terminate(self, ids: Iterable[str]) -> None:
         self._meet_trouble("terminate")
-        self._end(ids, "terminated by the farm")
+        self.begin_end(ids, "terminated by the farm")
 
-    def _end(self, ids: Iterable[str], note: str) -> None:
+    def begin_end(self, ids: Iterable[str], note: str) -> None:
+        """Let instances go down, whatever trouble is set."""
         for id in ids:
             instance = self._instances.get(id)
             if instance and instance.status is not _S.TERMINATED:

@@ -81,7 +81,7 @@ class FakeFarm:
     def open(cls, folder: Path, *, slots: int | None = None, config: Config | None = None, account: FakeAccount | None = None) -> FakeFarm:
         """Open the farm of that data folder, made if need be. `account`: one that it rents in."""
         clock = Clock()
-        cloud = FakeCloud(slots=slots, clock=clock)
+        cloud = FakeCloud(slots=slots, clock=clock, is_shared=bool(config and config.pool.mode == "shared"))
         cloud.account = account
         if not (folder / "kiln.db").exists():
             (folder / "kiln.db").write_bytes(_new_database())

@@ -7,7 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
+from nodeimage.launch import PoolOrder
 from nodeimage.protocol import (
+    POOL_KEY,
     Action,
     Claim,
     Failure,
@@ -45,6 +47,7 @@ class FakeNode:
     written: list[str] = field(default_factory=list)  #: journal entries, by key
     delivered: list[int] = field(default_factory=list)
     interruption_at_ms: int = 0  #: what its heartbeats say of it
+    at_job: str = ""  #: of a node of the shared pool: the job that it is at
     _beats: Iterator[int] = field(default_factory=lambda: count(1))
     _entries: Iterator[int] = field(default_factory=lambda: count(1))
 
@@ -54,7 +57,7 @@ class FakeNode:
 
     @property
     def job(self) -> str:
-        return self.instance.job
+        return self.instance.job or self.at_job
 
     @property
     def now_ms(self) -> int:
@@ -149,6 +152,22 @@ class FakeNode:
             self.bench.cloud.objects.delete([claim_key(self.job, frame)])
         return key
 
+    def take_job(self) -> str:
+        """Be at the first job of the pool's order that has a frame for this node, and say so; with none, be idle. Returns: the job"""
+        stored = self.bench.cloud.objects.get(POOL_KEY)
+        jobs = [each.job for each in PoolOrder.from_bytes(stored.body).jobs] if stored else []
+        for self.at_job in [*jobs, ""]:
+            if self.at_job and (frame := self.claim()) is not None:
+                self.beat(frame=frame)
+                return self.at_job
+        self.beat(NodeState.IDLE)
+        return ""
+
+    def leave_job(self) -> None:
+        """Hold nothing of the job any more, and say so. Only for nodes of the shared pool"""
+        self.at_job = ""
+        self.beat(NodeState.IDLE)
+
     def hear_notice(self, *, in_s: float = 120.0) -> None:
         """Say that the cloud takes the instance back; from now on no frame is taken."""
         self.interruption_at_ms = self.bench.clock.ms + int(in_s * 1000)
@@ -204,12 +223,16 @@ class FakeNodes:
         return node
 
     def work(self) -> None:
-        """Let each node deliver what it holds and begin its next frame; those that are told to end do."""
+        """Let each node deliver what it holds and begin its next frame; those that are told to end do. Those of a shared pool look for a
+        job.
+        """
         for node in self.alive():
             order = node.order()
             for frame in list(node.claims):
                 node.deliver(frame)
-            if order and order.action is not Action.RENDER:
+            if not node.instance.job:
+                node.take_job()
+            elif order and order.action is not Action.RENDER:
                 node.leave()
             else:
                 node.begin()

@@ -14,7 +14,7 @@ class FakePrices:
     def __init__(self) -> None:
         self.by_type: dict[tuple[str, Market], Decimal] = {}  #: what is not in it is not known, unless `default` is
         self.default: Decimal | None = Decimal(0)
-        self.types: tuple[str, ...] = ()
+        self.types: tuple[str, ...] = ("fake.large",)
         self.stored = Decimal(0)
         self.root_volume = Decimal(0)
 

@@ -31,7 +31,7 @@ class FakeUploads(Trouble):
 
     def part_url(self, key: str, upload_id: str, number: int, *, endpoint: str) -> str:
         self._meet_trouble("part_url")
-        return f"{endpoint}/kiln/{key}?uploadId={upload_id}&partNumber={number}&X-Amz-Signature=fake"
+        return f"{endpoint or 'https://kiln.store.invalid'}/kiln/{key}?uploadId={upload_id}&partNumber={number}&X-Amz-Signature=fake"
 
     def put_part(self, key: str, upload_id: str, number: int, source: BinaryIO, *, length: int) -> str:
         self._meet_trouble("put_part")

@@ -39,10 +39,12 @@ def make_scenes(folder: Path) -> None:
 class Driven:
     """A driver process, spoken to as the agent does."""
 
-    def __init__(self, workspace: Path, home: Path) -> None:
+    def __init__(self, workspace: Path, home: Path, *, device: str = "") -> None:
         command, kind = blender_command()
         self.home = home
-        config = NodeConfig(node="n", job="j", bucket="b", workspace=str(workspace), home=str(home), blender=command, blender_kind=kind)
+        config = NodeConfig(
+            node="n", job="j", bucket="b", workspace=str(workspace), home=str(home), blender=command, blender_kind=kind, device=device
+        )
         self.blender = Blender(config, number=1, environment=os.environ)
         self._asked = 0
 

@@ -73,6 +73,13 @@ def plain(folder: str) -> None:
     save(folder, "plain")
 
 
+def drawn(folder: str) -> None:
+    """What OpenGL draws, by the engine that is done with it soonest."""
+    scene = a_scene()
+    scene.render.engine = "BLENDER_WORKBENCH"
+    save(folder, "drawn")
+
+
 def formats(folder: str) -> None:
     for name in FORMATS:
         a_scene(file_format=name)
@@ -192,7 +199,7 @@ def wide(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    for make in (plain, formats, numbered, movie, cropped, views, layers, cloth, still_life, scripts, missing, no_camera, wide):
+    for make in (plain, drawn, formats, numbered, movie, cropped, views, layers, cloth, still_life, scripts, missing, no_camera, wide):
         make(sys.argv[-2])
     sys.stdout.flush()
     os._exit(0)  # Blender's own exit hangs where a file has Python drivers

@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from supervisor.domain.instance import InstanceStatus
 from supervisor.domain.job import JobStatus
 from supervisor.domain.settings import JobSettings, OutputSettings
 from supervisor.farm import Farm
+from supervisor.lifecycle.books import Books
 from supervisor.timers import Timers
 from tests.integration.blender_here import make_scenes
 from tests.waiting import wait_until
@@ -68,13 +70,13 @@ class LocalFarm:
         stop_everything(self.config, self.data)
         gc.collect()
 
-    def submit(self, *, frames: str, instances: int, samples: int = 1, blend: Path = SAMPLE) -> str:
+    def submit(self, *, frames: str, instances: int, samples: int = 1, blend: Path = SAMPLE, scout: bool = False) -> str:
         """Upload a .blend and have a small picture of each of its frames rendered."""
         body = blend.read_bytes()
         job = commands.create_job(self.farm, name="Sample", owner_id=None)
         file_commands.put_file(self.farm, job, path="scenes/kiln.blend", source=io.BytesIO(body), length=len(body))
         output = OutputSettings(name="kiln_", resolution_pct=10, samples=samples)
-        commands.submit_job(self.farm, job, JobSettings(frames=frames, instances=instances, output=output))
+        commands.submit_job(self.farm, job, JobSettings(frames=frames, instances=instances, output=output, scout=scout))
         return job
 
     def status(self, job: str) -> JobStatus:
@@ -122,6 +124,29 @@ def _kill_blender(local: LocalFarm, instance: str) -> None:
     for process in processes.with_environment(str(home)):
         if process.pid not in agents:
             processes.send(process, signal.SIGSEGV)
+
+
+def test_a_scouted_job_shows_three_frames_and_renders_the_rest_when_told_to(local: LocalFarm) -> None:
+    job = local.submit(frames="1-8", instances=2, scout=True)
+
+    wait_until(lambda: local.status(job) is JobStatus.PAUSED, timeout_s=PATIENCE_S)
+
+    scouts = {frame.number: frame for frame in local.frames(job) if frame.status is FrameStatus.RECEIVED}
+    assert set(scouts) == {1, 5, 8}
+    assert all(frame.has_preview for frame in scouts.values())
+    reason = queries.job_summary(local.farm, job).reason
+    assert reason.startswith("scouted: 3 frames rendered; the other 5 frames would take ")
+    assert not processes.with_environment("KILN_NODE_NODE="), "everything was given back"
+
+    commands.resume_job(local.farm, job)
+
+    assert local.wait_for_end(job) is JobStatus.COMPLETED
+    assert {frame.number: frame.node for frame in local.frames(job) if frame.number in scouts} == {n: f.node for n, f in scouts.items()}
+    Books(local.farm).keep()
+    (figures,) = queries.statistics(local.farm)
+    assert (figures.instance_type, figures.frames, figures.usd) == ("local", 8, Decimal(0))
+    assert figures.boot_s is not None
+    assert 0 < figures.boot_s < 60
 
 
 def test_a_job_is_rendered_from_upload_to_completion(local: LocalFarm) -> None:

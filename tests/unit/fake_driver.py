@@ -71,7 +71,10 @@ def misbehave(how: str, **about: Any) -> bool:
         how = how.removeprefix("once:")
     if how in DEEDS:
         DEEDS[how]()
-    if how in {"error", "bad_output", "out_of_memory"}:
+    if how == "no_gpu":
+        emit("cannot_open", message="this node has a GPU, and Blender can't use it", kind="device")
+        return True
+    if how in {"error", "bad_output", "out_of_memory", "device"}:
         log("Error: as planned")
         emit("failed", kind=how, message="as planned", log_bytes=os.fstat(2).st_size, **about)
         return True
@@ -86,7 +89,13 @@ def render(command: dict[str, Any], plan: dict[str, Any], settings: dict[str, An
         return
     outputs = Path(command["folder"]) / "outputs"
     (outputs / "extra").mkdir(parents=True)
-    told = {"frame": frame, "asked": count, "persistent_data": settings["persistent_data"], "in_order": command["in_order"]}
+    told = {
+        "frame": frame,
+        "asked": count,
+        "persistent_data": settings["persistent_data"],
+        "in_order": command["in_order"],
+        "device": settings["device"],
+    }
     (outputs / f"shot_{frame:04d}.png").write_text(json.dumps(told))
     (outputs / "extra" / "depth.exr").write_bytes(b"depth")
     (outputs.parent / "preview.webp").write_bytes(b"small")

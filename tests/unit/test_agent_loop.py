@@ -176,6 +176,40 @@ def test_file_that_can_not_be_opened_fails_frames_one_attempt_each(rig: Rig) -> 
     assert (failed.frame, failed.failure, failed.message) == (1, Failure.OPEN, "not a .blend")
 
 
+def test_node_whose_gpu_can_not_be_used_fails_with_that_reason_and_tells_it(rig: Rig) -> None:
+    rig.plan(open="no_gpu")
+    rig.put_order(1, 2)
+    with rig.running(device="gpu"):
+        failed = rig.wait_for(Outcome.FAILED)
+        beat = rig.wait_for_beat(lambda beat: bool(beat.problem), "the node says what is wrong with it")
+    assert (failed.failure, failed.message) == (Failure.DEVICE, "this node has a GPU, and Blender can't use it")
+    assert beat.problem == failed.message
+
+
+def test_node_whose_gpu_works_after_all_has_no_problem_any_more(rig: Rig) -> None:
+    rig.plan(open="once:no_gpu")
+    rig.put_order(1, 2)
+    rig.agent(device="gpu").run()
+    assert rig.journal(Outcome.FAILED)[0].failure is Failure.DEVICE
+    assert rig.frames(Outcome.FINISHED) == [2]
+    assert rig.beat().problem == ""
+
+
+def test_frame_that_the_cpu_rendered_on_a_gpu_node_is_a_failure_and_blender_goes_on(rig: Rig) -> None:
+    rig.plan(frames={"1": "device"})
+    rig.put_order(1, 2)
+    rig.agent(device="gpu").run()
+    [failed] = rig.journal(Outcome.FAILED)
+    assert (failed.frame, failed.failure) == (1, Failure.DEVICE)
+    assert rig.frames(Outcome.FINISHED) == [2]
+
+
+def test_driver_is_told_what_must_render(rig: Rig) -> None:
+    rig.put_order(1)
+    rig.agent(device="gpu").run()
+    assert rendered(rig, 1)["device"] == "gpu"
+
+
 def test_crash_while_opening_counts_as_not_opened(rig: Rig) -> None:
     rig.plan(open="once:crash")
     rig.put_order(1, 2)
@@ -221,7 +255,7 @@ def test_requeued_frame_bears_its_attempt_and_renders_in_a_fresh_process_without
         again = rig.wait_for(Outcome.FINISHED, 4)
         assert (again.frame, again.attempt, again.persistent_data) == (1, 2, False)
         rig.store.wait_until(lambda: rig.store.has(log_key(JOB, 1, 2)), "the second attempt's log")
-        assert rendered(rig, 1) == {"frame": 1, "asked": 1, "persistent_data": False, "in_order": False}
+        assert rendered(rig, 1) == {"frame": 1, "asked": 1, "persistent_data": False, "in_order": False, "device": ""}
         rig.change_order(tasks=(Task(node="node_a", frames=runs_of([5])),))
         rig.wait_for(Outcome.FINISHED, 5)
     assert rendered(rig, 5)["persistent_data"] is True

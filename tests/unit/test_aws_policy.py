@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import ast
 import json
+from collections.abc import Iterator
 from fnmatch import fnmatchcase
+from pathlib import Path
 
 import botocore.session
 import pytest
 
 from supervisor.cloud.aws.identity import Identity
 from supervisor.cloud.aws.policy import EXTRAS, MOST_CHARACTERS, OPERATIONS, Part, Place, farm_policy, node_policy, statements
+from supervisor.cloud.aws.pool_policy import POOL_OPERATIONS
+from tests.conventions.sources import ROOT, modules, tree_of
 
 IDENTITY = Identity(farm="0123456789ab", projects_bucket="kiln-0123456789ab-projects", received_bucket="kiln-0123456789ab-received")
 PLACE = Place(identity=IDENTITY, region="us-east-1")
+#: Services that the farm calls.
+SERVICES = ("autoscaling", "ec2", "iam", "pricing", "s3", "service-quotas", "ssm", "sts")
+#: Where boto3's clients are called for a farm on AWS. What runs on its instances has a policy of its own.
+CALLERS = [*modules("supervisor/cloud/aws", "ami"), ROOT / "supervisor/cloud/s3.py", ROOT / "supervisor/cloud/s3_uploads.py"]
 #: What may be allowed on everything: EC2 and the price list know no resources for these.
 WITHOUT_RESOURCES = ("ec2:Describe", "pricing:", "servicequotas:")
 
@@ -23,6 +32,28 @@ def test_every_operation_of_the_table_is_one_of_aws() -> None:
     for operation in OPERATIONS.keys() | EXTRAS:
         service, _, name = operation.partition(":")
         assert name in session.get_service_model(services[service]).operation_names, operation
+
+
+def test_the_table_has_exactly_the_operations_that_the_farm_calls() -> None:
+    session = botocore.session.get_session()
+    names: dict[str, set[str]] = {}
+    for service in SERVICES:
+        model = session.get_service_model(service)
+        for name in model.operation_names:
+            names.setdefault(botocore.xform_name(name), set()).add(f"{model.service_id.hyphenize()}:{name}")
+    known = OPERATIONS.keys() | POOL_OPERATIONS.keys() | EXTRAS
+    called = {word: names[word] for path in CALLERS for word in _words_of(path) if word in names}
+    assert {word for word, operations in called.items() if not operations & known} == set()
+    assert OPERATIONS.keys() - {operation for operations in called.values() for operation in operations} == set()
+
+
+def _words_of(path: Path) -> Iterator[str]:
+    """Names of attributes, methods of clients among them, and texts: paginators are asked for by name."""
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Attribute):
+            yield node.attr
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
 
 
 def test_the_policy_grants_exactly_what_the_operations_need() -> None:

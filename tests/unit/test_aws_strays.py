@@ -47,9 +47,10 @@ def found(there: Stock, owners: Owners) -> list[str]:
 STAGING = replace(INSTANCE, role="stage", request="stage-1")
 BUILDER = replace(INSTANCE, role="build", request="build_1", job="")
 POOLED = replace(INSTANCE, role="pool", job="", group="kiln-f0")
+LET_GO = replace(POOLED, group="", is_spot=True)
 
 
-@pytest.mark.parametrize("thing", [INSTANCE, STAGING, BUILDER, POOLED], ids=lambda thing: str(thing.role))
+@pytest.mark.parametrize("thing", [INSTANCE, STAGING, BUILDER, POOLED, LET_GO], ids=["render", "stage", "build", "pool", "let go"])
 def test_instance_that_somebody_owns_is_left_alone(thing: FarmInstance) -> None:
     assert found(stock(thing), OWNERS) == []
 
@@ -115,6 +116,7 @@ def test_snapshot_of_an_image_is_a_stray_when_image_and_build_are_gone() -> None
     assert found(stock(IMAGES), OWNERS) == []
     assert found(stock(IMAGES, image_snapshots=frozenset({"snap-i"})), NOBODY) == []
     assert found(stock(IMAGES), NOBODY) == ["snap-i"]
+    assert found(replace(stock(IMAGES), image_snapshots=None), NOBODY) == []
 
 
 def test_fleet_is_a_stray_when_its_job_is_gone() -> None:

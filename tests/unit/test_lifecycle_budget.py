@@ -230,6 +230,21 @@ def test_every_job_pauses_at_the_months_cap_and_none_is_begun(tmp_path: Path) ->
     assert "the farm's cap of $3.00 a month" in queries.job_detail(bench.farm, draft).blockers[0]
 
 
+def test_a_job_that_the_month_has_no_money_for_pauses_while_another_goes_on(tmp_path: Path) -> None:
+    bench = a_renting_farm(tmp_path, max_usd_per_month=3.0)
+    nodes = FakeNodes(bench)
+    first = bench.a_submitted_job(frames="1-500")
+    run_until(bench, nodes, lambda: cost(bench, first) > Decimal("2.58"))
+    second = bench.a_submitted_job(frames="1-500")  # what is spent leaves enough; what the first one is about to spend does not
+    for _ in range(9):
+        bench.tick()
+
+    assert bench.status(second) is JobStatus.PAUSED
+    assert reason(bench, second).startswith("all jobs together reached the farm's cap of $3.00 a month: $2.")
+    assert bench.status(first) is JobStatus.RENDERING
+    assert len(bench.cloud.compute.launches) == 1
+
+
 def test_deleting_jobs_does_not_make_the_month_cheaper(tmp_path: Path) -> None:
     bench = a_renting_farm(tmp_path, max_usd_per_month=3.0)
     nodes = FakeNodes(bench)

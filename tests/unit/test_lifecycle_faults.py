@@ -14,7 +14,7 @@ from nodeimage.protocol import Failure, NodeState, frames_prefix
 from supervisor import queries
 from supervisor.cloud.ports import NoCapacity, Throttled, Unreachable
 from supervisor.commands import jobs as commands
-from supervisor.config import CloudConfig, Config, LaunchConfig
+from supervisor.config import CloudConfig, Config, LaunchConfig, MoneyConfig, PoolConfig
 from supervisor.domain.frame import FrameStatus
 from supervisor.domain.instance import InstanceStatus, Market
 from supervisor.domain.job import ENDED, JobStatus
@@ -24,17 +24,20 @@ from tests.fakes.farm import FakeFarm
 from tests.fakes.node import FakeNode, FakeNodes
 
 _SLOTS = 3
-_CONFIG = Config(cloud=CloudConfig(provider="aws"), launch=LaunchConfig(fallback_minutes=1))
+_CONFIG = Config(cloud=CloudConfig(provider="aws"), money=MoneyConfig(max_usd_per_month=0), launch=LaunchConfig(fallback_minutes=1))
+_SHARED = _CONFIG.model_copy(update={"pool": PoolConfig(mode="shared", max_instances=_SLOTS)})
 _Pick = st.integers(0, 11)
 
 
 class LifecycleUnderFaults(RuleBasedStateMachine):
     """One job, its nodes, a person who changes their mind, and a world in which everything can go wrong."""
 
+    config = _CONFIG
+
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp())
-        self.bench = FakeFarm.open(self.folder, slots=_SLOTS, config=_CONFIG)
+        self.bench = FakeFarm.open(self.folder, slots=_SLOTS, config=self.config)
         self.nodes = FakeNodes(self.bench)
         self.ever: dict[str, FakeNode] = {}
         self.job = ""
@@ -226,7 +229,7 @@ class LifecycleUnderFaults(RuleBasedStateMachine):
     @invariant()
     def an_ended_job_rents_nothing(self) -> None:
         if self.job and self.bench.status(self.job) in ENDED:
-            assert self.bench.cloud.compute.alive() == []
+            assert [one for one in self.bench.cloud.compute.alive() if one.job] == []
 
     @invariant()
     def no_more_is_rented_than_there_are_frames_or_slots(self) -> None:
@@ -271,7 +274,7 @@ class LifecycleUnderFaults(RuleBasedStateMachine):
         self.an_ended_job_rents_nothing()
         self.a_completed_job_has_every_frame()
         with self.bench.farm.db.read() as connection:
-            assert instances.rented_instances(connection) == []
+            assert [one for one in instances.rented_instances(connection) if one.job] == []
 
     def _work_until_rest(self) -> JobStatus:
         for _ in range(200):
@@ -286,11 +289,49 @@ class LifecycleUnderFaults(RuleBasedStateMachine):
         return self.bench.status(self.job)
 
 
-TestLifecycleUnderFaults = LifecycleUnderFaults.TestCase
-TestLifecycleUnderFaults.settings = settings(
+class SharedPoolUnderFaults(LifecycleUnderFaults):
+    """The same on a shared pool of instances: nodes come to the job and leave it as they like."""
+
+    config = _SHARED
+
+    def _node(self, pick: int, *, dead_too: bool = False) -> FakeNode | None:
+        node = super()._node(pick, dead_too=dead_too)
+        if node:
+            node.at_job = self.job
+        return node
+
+    @rule(pick=_Pick)
+    def a_node_goes_to_another_job(self, pick: int) -> None:
+        node = self._node(pick)
+        if node and not node.claims:
+            node.leave_job()
+
+    @rule(capacity=st.sampled_from([0, 1, 2, None]))
+    def the_pool_gets_so_many(self, capacity: int | None) -> None:
+        self.bench.cloud.pool.capacity = capacity
+
+    @rule(call=st.sampled_from(["resize", "release", "let_go", "problem"]))
+    def the_pool_is_slow(self, call: str) -> None:
+        self.bench.cloud.pool.fail_next(Throttled("slow down"), call=call)
+
+    @rule()
+    def the_farm_was_silent_for_too_long(self) -> None:
+        self.bench.cloud.pool.fall_silent()
+
+    def _let_all_be_well(self) -> None:
+        self.bench.cloud.pool.heal()
+        self.bench.cloud.pool.capacity = None
+        super()._let_all_be_well()
+
+
+_SETTINGS = settings(
     max_examples=25,
     stateful_step_count=40,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
+TestLifecycleUnderFaults = LifecycleUnderFaults.TestCase
+TestLifecycleUnderFaults.settings = _SETTINGS
+TestSharedPoolUnderFaults = SharedPoolUnderFaults.TestCase
+TestSharedPoolUnderFaults.settings = _SETTINGS

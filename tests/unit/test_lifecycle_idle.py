@@ -10,7 +10,7 @@ from nodeimage.protocol import NodeState, claims_prefix
 from supervisor import queries
 from supervisor.cloud.ports import CloudError, NoCapacity, Refused, Throttled
 from supervisor.commands import jobs as commands
-from supervisor.config import CloudConfig, Config
+from supervisor.config import CloudConfig, Config, MoneyConfig
 from supervisor.domain.instance import InstanceStatus, Market
 from supervisor.domain.job import ENDED, JobStatus
 from supervisor.domain.settings import JobSettings
@@ -24,7 +24,7 @@ _S = InstanceStatus
 
 @pytest.fixture
 def bench(tmp_path: Path) -> FakeFarm:
-    bench = FakeFarm.open(tmp_path, config=Config(cloud=CloudConfig(provider="aws")))
+    bench = FakeFarm.open(tmp_path, config=Config(cloud=CloudConfig(provider="aws"), money=MoneyConfig(max_usd_per_month=0)))
     bench.cloud.compute.can_stop = True
     return bench
 

@@ -9,7 +9,7 @@ import pytest
 from nodeimage.protocol import NodeState, claims_prefix
 from supervisor import queries
 from supervisor.commands import jobs as commands
-from supervisor.config import CloudConfig, Config
+from supervisor.config import CloudConfig, Config, MoneyConfig
 from supervisor.domain.frame import FrameStatus
 from supervisor.domain.instance import InstanceStatus, Market, is_left_to_cloud
 from supervisor.domain.job import ENDED, JobStatus
@@ -24,7 +24,7 @@ _S = InstanceStatus
 
 @pytest.fixture
 def bench(tmp_path: Path) -> FakeFarm:
-    bench = FakeFarm.open(tmp_path, config=Config(cloud=CloudConfig(provider="aws")))
+    bench = FakeFarm.open(tmp_path, config=Config(cloud=CloudConfig(provider="aws"), money=MoneyConfig(max_usd_per_month=0)))
     bench.cloud.compute.can_stop = True
     return bench
 

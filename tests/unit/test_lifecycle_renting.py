@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from nodeimage.protocol import NodeState
 from supervisor import queries
 from supervisor.cloud.ports import NoCapacity, Throttled, Unreachable
-from supervisor.config import CloudConfig, Config, LaunchConfig
+from supervisor.config import CloudConfig, Config, LaunchConfig, MoneyConfig
 from supervisor.domain.instance import Market
 from supervisor.domain.job import JobStatus
 from supervisor.domain.settings import JobSettings
@@ -22,7 +23,9 @@ SPOT = JobSettings(market=Market.SPOT)
 
 
 def _config(*, fallback_minutes: float) -> Config:
-    return Config(cloud=CloudConfig(provider="aws"), launch=LaunchConfig(fallback_minutes=fallback_minutes))
+    return Config(
+        cloud=CloudConfig(provider="aws"), money=MoneyConfig(max_usd_per_month=0), launch=LaunchConfig(fallback_minutes=fallback_minutes)
+    )
 
 
 @pytest.fixture
@@ -159,6 +162,21 @@ def test_no_instance_is_asked_for_where_free_hands_are_enough_for_the_frames_tha
     _tick_for(bench, minutes=0.5)
 
     assert {node.name for node in nodes.alive()} == {first.name, second.name, fifth.name}
+
+
+def test_a_launch_whose_node_could_not_begin_is_lost_with_the_nodes_own_words(bench: FakeFarm, nodes: FakeNodes) -> None:
+    job = bench.a_submitted_job()
+    bench.tick()
+    bench.tick()
+    node = nodes.only()
+    node.beat(NodeState.STARTING, problem="Its files can't be fetched: tree.blend is not in the bucket.")
+    bench.cloud.compute.end_instance(node.instance.id, note="it shut itself down")
+
+    bench.tick()
+
+    (problem,) = queries.job_detail(bench.farm, job).problems
+    assert problem.code == "node_lost"
+    assert "it shut itself down; its node said: Its files can't be fetched: tree.blend is not in the bucket." in problem.text
 
 
 # Spot, and what takes its place

@@ -9,14 +9,19 @@ import pytest
 from nodeimage.protocol import NODES_PREFIX, journal_prefix
 from supervisor.cloud.ports import NoCapacity
 from supervisor.commands import jobs as commands
-from supervisor.config import AwsConfig, CloudConfig, Config, SupervisorConfig
+from supervisor.config import AwsConfig, CloudConfig, Config, MoneyConfig, SupervisorConfig
 from supervisor.domain.instance import Market
 from supervisor.domain.job import JobStatus
 from supervisor.domain.settings import JobSettings
 from tests.fakes.farm import FakeFarm
 from tests.fakes.node import FakeNodes
 
-AWS = Config(cloud=CloudConfig(provider="aws"), aws=AwsConfig(tick_s=2.0), supervisor=SupervisorConfig(tick_s=0.5))
+AWS = Config(
+    cloud=CloudConfig(provider="aws"),
+    money=MoneyConfig(max_usd_per_month=0),
+    aws=AwsConfig(tick_s=2.0),
+    supervisor=SupervisorConfig(tick_s=0.5),
+)
 
 
 @pytest.fixture

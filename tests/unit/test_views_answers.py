@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,9 +14,10 @@ from flask import Flask, request
 
 from app import create_app, filters
 from app.security import content_policy, store_origins
-from supervisor.cloud.ports import Unreachable
+from supervisor.cloud.ports import SignedOut, Unreachable
 from supervisor.config import Config
 from supervisor.domain.job import JobStatus
+from tests.fakes.account import FakeAccount
 from tests.fakes.farm import FakeFarm
 
 from .web_site import WebSite, a_web_site, csrf_token, root, tags
@@ -42,6 +44,16 @@ def test_uploads_may_go_to_the_store_and_nowhere_else(tmp_path: Path) -> None:
     fake = FakeFarm.open(tmp_path, config=Config.model_validate({"store": {"public_endpoint": "https://s3.eu-central-1.amazonaws.com/"}}))
     assert {"https://s3.eu-central-1.amazonaws.com", "https://kiln.s3.eu-central-1.amazonaws.com"} <= set(store_origins(fake.farm))
     assert "connect-src 'self' https://a;" in content_policy(["https://a"])
+    fake.farm.db.close()
+
+
+def test_uploads_to_amazon_go_where_their_addresses_are_signed_for(tmp_path: Path) -> None:
+    fake = FakeFarm.open(tmp_path, account=FakeAccount())
+    farm = replace(fake.farm, cloud=replace(fake.farm.cloud, internal_endpoint=""))
+    browser = create_app(farm, secret_key="s", link_key="l").test_client()
+    fake.cloud.uploads.fail_next(SignedOut("nobody is signed in"))
+    assert "connect-src 'self';" in browser.get("/healthz").headers["Content-Security-Policy"]
+    assert "connect-src 'self' https://kiln.store.invalid;" in browser.get("/healthz").headers["Content-Security-Policy"]
     fake.farm.db.close()
 
 

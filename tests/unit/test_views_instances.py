@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from supervisor.commands import jobs as commands
-from supervisor.config import CloudConfig, Config
+from supervisor.config import CloudConfig, Config, MoneyConfig
 from supervisor.domain.instance import Market
 from supervisor.domain.settings import JobSettings
 from tests.fakes.node import FakeNodes
@@ -18,7 +18,7 @@ from tests.unit.web_site import WebSite, a_web_site, root
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[WebSite]:
-    with a_web_site(tmp_path, config=Config(cloud=CloudConfig(provider="aws"))) as site:
+    with a_web_site(tmp_path, config=Config(cloud=CloudConfig(provider="aws"), money=MoneyConfig(max_usd_per_month=0))) as site:
         site.fake.cloud.compute.price_usd_per_h = Decimal("0.2345")
         site.fake.cloud.compute.can_stop = True
         yield site

@@ -265,6 +265,7 @@ def test_a_farm_that_rented_nothing_yet_has_statistics_all_the_same(site: WebSit
 
 def test_a_farm_that_renders_itself_speaks_of_no_money(own_machine: WebSite) -> None:
     site = own_machine
+    site.fake.cloud.prices.types = ()
     job = site.a_job(JobStatus.RENDERING, received=1)
     draft = site.a_draft()
     a_pace(site, draft)

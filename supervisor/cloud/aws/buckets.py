@@ -67,7 +67,7 @@ class Bucket:
             if problem:
                 return SetupStep(name=self.title, state=StepState.BLOCKED, text=problem)
             if not exists:
-                text = f"make it: {', '.join(trait.wish for trait in self._traits())}"
+                text = f"{', '.join(trait.wish for trait in self._traits())}"
                 return SetupStep(name=self.title, state=StepState.ABSENT, text=text)
             lacking = [trait.wish for trait in self._traits() if not trait.is_there()]
         if lacking:

@@ -11,7 +11,19 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from supervisor.cloud.ports import Check, CloudError, JobNeeds, ObjectStore, Prices, Refused, SetupStep, SignedOut, StepState
+from supervisor.cloud.ports import (
+    SIGN_IN,
+    SIGNED_OUT,
+    Check,
+    CloudError,
+    JobNeeds,
+    ObjectStore,
+    Prices,
+    Refused,
+    SetupStep,
+    SignedOut,
+    StepState,
+)
 from supervisor.config import LaunchConfig
 from supervisor.domain.instance import Market
 
@@ -35,6 +47,7 @@ _SKEW_WARN_S = 60.0
 #: What quotas and running instances are is believed for so long by the checks of jobs.
 _BELIEVED_S = 60.0
 _PROBES = ("doctor/check", "received/doctor/check")
+_SIGNED_OUT = Check(name="AWS credentials", is_ok=False, text=SIGNED_OUT, remedy=SIGN_IN)
 _SET_UP = "use the AWS page, or run `kiln aws setup`"
 
 
@@ -92,8 +105,8 @@ class AwsDoctor:
             self._session.source()
             self._site.security_group()
             places = self._site.places(needs.instance_types, needs.blender_version)
-        except SignedOut as error:
-            return [Check(name="AWS credentials", is_ok=False, text=str(error))]
+        except SignedOut:
+            return [_SIGNED_OUT]
         except Refused as error:
             return [Check(name="launch", is_ok=False, text=str(error))]
         types = self._site.types.find([place.instance_type for place in places])
@@ -106,6 +119,8 @@ class AwsDoctor:
             source = self._session.source()
             with aws_errors("ask AWS who the farm is"):
                 answer = self._session.client("sts").get_caller_identity()
+        except SignedOut:
+            return [_SIGNED_OUT], ""
         except CloudError as error:
             cause = error.__cause__
             told = self._check_clock(cause.response if isinstance(cause, ClientError) else {})
@@ -170,7 +185,8 @@ class AwsDoctor:
             text = "there is no image that instances could start from, or none that this version of Kiln can talk to"
             yield Check(name="images", is_ok=False, text=text, remedy=f"{build_one()}; it takes about half an hour")
         for image in images:
-            text = f"{image.id}: Blender {', '.join(image.blenders) or 'of unknown version'}, {image.architecture}, {image.variant}"
+            blenders = ", ".join(image.blenders) or "of unknown version"
+            text = f"Blender {blenders} on {image.id}, for {image.architecture}, {image.variant}"
             yield Check(name="image", is_ok=True, text=text)
 
     def _check_places(self) -> Iterator[Check]:

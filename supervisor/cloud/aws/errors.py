@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ParamValidationError, PartialCredentialsError
 from urllib3.exceptions import HTTPError
 
-from supervisor.cloud.ports import SIGNED_OUT, CloudError, NoCapacity, Refused, SignedOut, Throttled, Unreachable
+from supervisor.cloud.ports import SIGN_IN, SIGNED_OUT, CloudError, NoCapacity, Refused, SignedOut, Throttled, Unreachable
 
 #: There is nothing of the kind to rent now. Quotas too: they are free again when other jobs end, and the doctor tells of those that are 0.
 NO_CAPACITY_CODES = frozenset(
@@ -33,6 +33,8 @@ NO_CAPACITY_CODES = frozenset(
 THROTTLED_CODES = frozenset(
     {
         "EC2ThrottledException",
+        "ResourceContention",
+        "ScalingActivityInProgress",
         "RequestLimitExceeded",
         "SnapshotCreationPerVolumeRateExceeded",
         "SlowDown",
@@ -94,7 +96,7 @@ def aws_errors(what: str) -> Iterator[None]:
     except ClientError as error:
         raise sorted_error(what, error) from error
     except NoCredentialsError as error:
-        raise SignedOut(f"can't {what}: {SIGNED_OUT}") from error
+        raise SignedOut(f"can't {what}: {SIGNED_OUT}; {SIGN_IN}") from error
     except (ParamValidationError, PartialCredentialsError) as error:
         raise Refused(f"can't {what}: {error}") from error
     except (BotoCoreError, HTTPError, ConnectionError, TimeoutError) as error:

@@ -35,6 +35,7 @@ class FarmInstance:
     instance_type: str = ""
     note: str = ""  #: why it changed its state last, in EC2's words
     group: str = ""  #: Auto Scaling group that keeps it
+    is_spot: bool = False
 
     @property
     def is_ending(self) -> bool:
@@ -180,6 +181,7 @@ def _instance(shown: Mapping[str, Any]) -> FarmInstance:
         instance_type=shown.get("InstanceType", ""),
         note=shown.get("StateReason", {}).get("Message", "") or shown.get("StateTransitionReason", ""),
         group=tags.get(_GROUP_TAG, ""),
+        is_spot=shown.get("InstanceLifecycle") == "spot",
     )
 
 

@@ -69,10 +69,12 @@ def find_subnets(session: AwsSession, names: Sequence[str]) -> tuple[Subnet, ...
 class SecurityGroup:
     """The farm's security group: looked at, made, removed."""
 
-    def __init__(self, session: AwsSession, identity: Identity, *, subnets: Sequence[str]) -> None:
+    def __init__(self, session: AwsSession, identity: Identity, *, subnets: Sequence[str], addresses: Sequence[str]) -> None:
+        """Shape:   addresses: URLs that instances must reach, beside what every instance does"""
         self._session = session
         self._identity = identity
         self._subnets = subnets
+        self._addresses = addresses
         self._id = ""  #: of the one made just now: a listing may not show it yet
         self.title = f"security group {identity.name}"
 
@@ -83,8 +85,7 @@ class SecurityGroup:
     @property
     def wanted(self) -> frozenset[Rule]:
         """What may go out. Nothing may come in."""
-        endpoint = urlsplit(self._session.s3_endpoint)
-        ports = {*_PORTS_OUT, *([endpoint.port] if endpoint.port else [])}
+        ports = {*_PORTS_OUT, *(port for address in self._addresses if (port := urlsplit(address).port))}
         return frozenset(Rule("tcp", port, port, to) for port in ports for to in _ANYWHERE)
 
     def id(self) -> str | None:
@@ -102,7 +103,7 @@ class SecurityGroup:
             return SetupStep(name=self.title, state=StepState.BLOCKED, text=str(error))
         ports = " and ".join(str(port) for port in sorted({rule.first_port for rule in self.wanted}))
         if found is None:
-            return SetupStep(name=self.title, state=StepState.ABSENT, text=f"make it: nothing may come in, TCP to ports {ports} may go out")
+            return SetupStep(name=self.title, state=StepState.ABSENT, text=f"nothing may come in, TCP to ports {ports} may go out")
         if tags_of(found).get(FARM_TAG) != self._identity.farm:
             text = "there is one of that name that is not this farm's: rename or delete it"
             return SetupStep(name=self.title, state=StepState.BLOCKED, text=text)

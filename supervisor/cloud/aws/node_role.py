@@ -38,7 +38,7 @@ class NodeRole:
         with aws_errors(f"look at {self.title}"):
             trust = self._trust_there()
             if trust is None:
-                text = "make it: instances read the projects, write what they render, and may do nothing else"
+                text = "instances read the projects, write what they render, and may do nothing else"
                 return SetupStep(name=self.title, state=StepState.ABSENT, text=text)
             if trust != self._trust or self._policy_there() != self._policy:
                 text = "give it this version's policy: instances read the projects and write what they render"
@@ -113,7 +113,7 @@ class InstanceProfile:
         with aws_errors(f"look at {self.title}"):
             roles = self._roles()
         if roles is None:
-            return SetupStep(name=self.title, state=StepState.ABSENT, text="make it: it hands the role to instances")
+            return SetupStep(name=self.title, state=StepState.ABSENT, text="hands the role to instances")
         if roles != [self._name]:
             return SetupStep(name=self.title, state=StepState.DIFFERS, text="put the role into it")
         return SetupStep(name=self.title, state=StepState.READY, text="hands the role to instances")
@@ -188,7 +188,7 @@ class SpotRole:
             except ClientError as error:
                 if not is_absent(error):
                     raise
-                return SetupStep(name=self.title, state=StepState.ABSENT, text="make it: AWS starts spot instances for the account by it")
+                return SetupStep(name=self.title, state=StepState.ABSENT, text="AWS starts spot instances for the account by it")
         return SetupStep(name=self.title, state=StepState.READY, text="AWS starts spot instances for the account by it")
 
     def make(self) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
@@ -22,6 +22,8 @@ from .strays import GRACE, Kind, Needed, Owners, Stock, Stray, strays_in
 from .template_versions import TemplateVersions
 
 log = structlog.get_logger(__name__)
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,15 +94,16 @@ class Orphans:
         return [*strays, *self._of_uploads(known_jobs, now)]
 
     def _stock(self, now: datetime) -> Stock:
+        """What costs money must be seen, or nothing is decided; what does not is passed over where the farm may not look at it."""
         inventory = self._inventory
         return Stock(
             instances=inventory.instances(),
             volumes=inventory.volumes(),
             snapshots=inventory.snapshots(),
-            fleets=inventory.fleets(),
-            templates=self._versions.jobs(),
-            image_snapshots=inventory.image_snapshots(),
-            old_groups=self._old_groups(now),
+            fleets=_if_allowed(inventory.fleets, []),
+            templates=_if_allowed(self._versions.jobs, {}),
+            image_snapshots=_if_allowed(inventory.image_snapshots, None),
+            old_groups=_if_allowed(partial(self._old_groups, now), frozenset()),
         )
 
     def _old_groups(self, now: datetime) -> frozenset[str]:
@@ -151,3 +154,11 @@ class Orphans:
     def _delete_group(self, id: str) -> None:
         with aws_errors(f"delete the security group {id}"), suppress_absent():
             self._ec2.delete_security_group(GroupId=id)
+
+
+def _if_allowed(look: Callable[[], _T], otherwise: _T) -> _T:
+    try:
+        return look()
+    except Refused as error:
+        log.warning("not looked for orphans everywhere", error=str(error))
+        return otherwise

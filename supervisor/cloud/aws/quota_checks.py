@@ -11,8 +11,6 @@ from supervisor.domain.instance import Market
 from .instance_types import InstanceType
 from .quotas import Quota, more_of
 
-#: Why it is so, for somebody who has just opened an account.
-_NEW_ACCOUNTS = "new accounts begin with few or none"
 _MARKET_WORDS = {Market.ON_DEMAND: "on demand", Market.SPOT: "as spot"}
 
 
@@ -47,7 +45,8 @@ def farm_checks(allowances: Sequence[Allowance], *, region: str, max_instances: 
         quota, smallest = each.quota, each.smallest
         name = f"quota “{quota.name}”"
         if not each.most:
-            yield Check(name=name, is_ok=False, is_warning=works, text=_none(each), remedy=f"{_NEW_ACCOUNTS}: {more_of(quota, region)}")
+            text = f"it is {_too_few(each)}: no {quota.family} instance can start {_MARKET_WORDS[quota.market]}"
+            yield Check(name=name, is_ok=False, is_warning=works, text=text, remedy=more_of(quota, region))
         elif each.most < max_instances:
             text = (
                 f"{each.vcpus} vCPUs, {each.used} in use: {_instances(each.most)} of {smallest.name} ({smallest.vcpus} vCPUs) at once; "
@@ -68,31 +67,25 @@ def job_checks(allowances: Sequence[Allowance], *, region: str, instances: int) 
     market = first.quota.market
     if not any(each.most for each in allowances):
         other = Market.ON_DEMAND if market is Market.SPOT else Market.SPOT
-        remedy = (
-            f"{more_of(first.quota, region)}; {_NEW_ACCOUNTS}. Or choose smaller or other instance types, or try {_MARKET_WORDS[other]}"
-        )
-        yield Check(name="quota", is_ok=False, text=" and ".join(_none(each) for each in allowances), remedy=remedy)
+        why = " and ".join(f"the account's quota “{each.quota.name}” is {_too_few(each)}" for each in allowances)
+        text = f"none of the job's instance types can start {_MARKET_WORDS[market]}: {why}"
+        remedy = f"choose smaller or other types, or try {_MARKET_WORDS[other]}; or {more_of(first.quota, region)}"
+        yield Check(name="quota", is_ok=False, text=text, remedy=remedy)
         return
     free = sum(each.free for each in allowances)
     if free < instances:
-        allowed = f"the account's quotas leave room for {_instances(free)} of the job's types at present"
-        text = (
-            f"{allowed}, and it asks for {instances}"
-            if free
-            else f"{allowed.replace('no instance', 'none')}: the job waits until others end"
-        )
+        room = f"room for {_instances(free)}" if free else "no room for any instance"
+        then = f"and it asks for {instances}" if free else "so it waits until others end"
+        text = f"the account's quotas leave {room} of the job's types at present, {then}"
         remedy = f"for more at once, {more_of(first.quota, region)}"
         yield Check(name="quota", is_ok=False, is_warning=True, text=text, remedy=remedy)
 
 
-def _none(each: Allowance) -> str:
-    quota, smallest = each.quota, each.smallest
+def _too_few(each: Allowance) -> str:
     if not each.vcpus:
-        return f"the account may run no {quota.family} instances {_MARKET_WORDS[quota.market]}: its quota “{quota.name}” is 0"
-    return (
-        f"the account's quota “{quota.name}” is {each.vcpus} vCPUs, and one {smallest.name} has {smallest.vcpus}: "
-        f"none can start {_MARKET_WORDS[quota.market]}"
-    )
+        return "0 vCPUs, as new accounts begin"
+    vcpus = "one vCPU" if each.vcpus == 1 else f"{each.vcpus} vCPUs"
+    return f"{vcpus}, and one {each.smallest.name} has {each.smallest.vcpus}"
 
 
 def _instances(count: int) -> str:

@@ -53,7 +53,8 @@ def quota_of(instance_type: str, market: Market) -> Quota | None:
     if letters is None or instance_type.startswith("u-"):
         return None
     family = letters[0]
-    found = _FAMILIES.get(family) or (_STANDARD if family[0] in "acdhimrtz" else None)
+    # the longer names first: hpc and inf are not of H and I, whereas gr6 is of G
+    found = _FAMILIES.get(family) or _FAMILIES.get(family[0]) or (_STANDARD if family[0] in "acdhimrtz" else None)
     if found is None:
         return None
     on_demand, spot, name = found
@@ -116,4 +117,4 @@ def quotas_of(types: Sequence[InstanceType], market: Market) -> Mapping[Quota, t
 def more_of(quota: Quota, region: str) -> str:
     """How to get more of a quota, for people."""
     page = f"https://{region}.console.aws.amazon.com/servicequotas/home/services/ec2/quotas/{quota.code}"
-    return f"ask AWS for more of the quota “{quota.name}” in {region}: {page}; small rises are granted in minutes to days"
+    return f"ask AWS for more in {region}, which takes minutes to days: {page}"

@@ -15,7 +15,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ProfileNotFound
 
-from supervisor.cloud.ports import SIGNED_OUT, Refused, SignedOut
+from supervisor.cloud.ports import SIGN_IN, SIGNED_OUT, Refused, SignedOut
 
 #: The Pricing API answers in few regions; it knows the prices of all.
 PRICING_REGION = "us-east-1"
@@ -135,7 +135,7 @@ class AwsSession:
         if self._session is None and self._clock() >= self._look_again_at:
             self._look()
         if self._session is None:
-            raise SignedOut(SIGNED_OUT)
+            raise SignedOut(f"{SIGNED_OUT}; {SIGN_IN}")
         return self._session
 
     def _look(self) -> None:
@@ -207,5 +207,8 @@ def _config(service: str) -> Config:
             "signature_version": "s3v4",
             "request_checksum_calculation": "when_required",
             "response_checksum_validation": "when_required",
+            # Else URLs are signed for s3.amazonaws.com, which sends browsers on to the bucket's region for hours after it was made; no
+            # browser follows that with a part of an upload.
+            "s3": {"addressing_style": "virtual"},
         }
     return Config(**shared)

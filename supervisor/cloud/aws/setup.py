@@ -31,6 +31,7 @@ class Wishes:
     stale_days: float
     expire_frames_days: int
     subnets: tuple[str, ...]
+    blender_mirror: str = ""  #: where image builders fetch Blender
 
     @classmethod
     def of(cls, config: Config) -> Wishes:
@@ -39,6 +40,7 @@ class Wishes:
             stale_days=config.uploads.stale_days,
             expire_frames_days=config.aws.expire_frames_days,
             subnets=words(config.aws.subnets),
+            blender_mirror=config.ami.blender_mirror,
         )
 
 
@@ -80,7 +82,7 @@ class AwsSetup:
                 continue
             step.make()
             done = "made" if found.state is StepState.ABSENT else "changed"
-            yield replace(found, state=StepState.READY, text=f"{done}: {found.text.removeprefix('make it: ')}")
+            yield replace(found, state=StepState.READY, text=f"{done}: {found.text}")
 
     def steps(self, origin: str = "") -> list[Step]:
         group = self.security_group()
@@ -112,7 +114,8 @@ class AwsSetup:
         return InstanceProfile(self.session, self.identity)
 
     def security_group(self) -> SecurityGroup:
-        return SecurityGroup(self.session, self.identity, subnets=self._wishes.subnets)
+        addresses = (self.session.s3_endpoint, self._wishes.blender_mirror)
+        return SecurityGroup(self.session, self.identity, subnets=self._wishes.subnets, addresses=addresses)
 
     def template(self, group: SecurityGroup) -> BaseTemplate:
         return BaseTemplate(self.session, self.identity, group=group, data=self._template_data)
@@ -137,7 +140,7 @@ class BaseTemplate:
         """See how it is. Errors: CloudError"""
         found = self._find()
         if found is None:
-            text = "make it: encrypted volumes, no metadata without a session token, instances that end when they shut down"
+            text = "instances with the role and the group, that tell nothing without a session token, and end when they shut down"
             return SetupStep(name=self.title, state=StepState.ABSENT, text=text)
         if tags_of(found).get(FARM_TAG) != self._farm:
             text = "there is one of that name that is not this farm's: delete it"

@@ -126,10 +126,12 @@ class StagingHands:
                 log.info("staging instance ended", instance=id)
 
     def _let_go(self, instance: str, volume: FarmVolume) -> None:
-        """Have the volume deleted with its instance: nobody needs to come back for it."""
+        """Have the volume deleted with its instance. Where that is refused, somebody comes back for it: the next tick, or the sweep."""
         device = {"DeviceName": volume.device, "Ebs": {"DeleteOnTermination": True, "VolumeId": volume.id}}
-        with _gone_is_fine():
+        try:
             self._ec2.modify_instance_attribute(InstanceId=instance, BlockDeviceMappings=[device])
+        except ClientError as error:
+            log.warning("volume will outlive its instance", instance=instance, volume=volume.id, error=str(error))
 
     def delete_volumes(self, ids: Iterable[str]) -> None:
         for id in ids:

@@ -30,19 +30,18 @@ class StagingSite:
         self._types = types
 
     def places(self, job: str) -> list[StagingPlace]:
-        """Where an instance for the job's files may be launched, in the order in which to try.
+        """Where an instance for the job's files may be launched, in the order in which to try: every type in one zone, then in the next.
 
         Errors:  Refused - there is no such type, no image, no subnet; Throttled, Unreachable
         """
-        found: list[StagingPlace] = []
-        for architecture, types in self._by_architecture().items():
-            data = self._site.stage_data(job, architecture=architecture)
-            found += [
-                StagingPlace(instance_type=each.name, subnet=subnet.id, data=data)
-                for each in types
-                for subnet in self._site.subnets()
-                if subnet.zone in each.zones
-            ]
+        types = self._find_types()
+        data = {each.architecture: self._site.stage_data(job, architecture=each.architecture) for each in types}
+        found = [
+            StagingPlace(instance_type=each.name, subnet=subnet.id, data=data[each.architecture])
+            for subnet in self._site.subnets()
+            for each in types
+            if subnet.zone in each.zones
+        ]
         if not found:
             zones = ", ".join(sorted({subnet.zone for subnet in self._site.subnets()}))
             raise Refused(f"none of {', '.join(self._types)} ([workspace] staging_instance_type) is offered in {zones}; name others there")
@@ -52,15 +51,11 @@ class StagingSite:
         """Look everything up again when it is needed next: AWS refused a launch."""
         self._site.forget()
 
-    def _by_architecture(self) -> dict[str, list[InstanceType]]:
-        """The types, those of the first one's architecture first. Errors: Refused - there is no such type"""
+    def _find_types(self) -> Sequence[InstanceType]:
+        """Errors: Refused - there is no such type"""
         try:
-            types = self._site.types.find(self._types)
+            return self._site.types.find(self._types)
         except SignedOut:
             raise
         except Refused as error:
-            raise Refused(f"{error}; of [workspace] staging_instance_type") from error
-        grouped: dict[str, list[InstanceType]] = {}
-        for each in types:
-            grouped.setdefault(each.architecture, []).append(each)
-        return grouped
+            raise Refused(f"{error} (it stands in [workspace] staging_instance_type)") from error

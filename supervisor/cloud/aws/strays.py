@@ -47,7 +47,7 @@ class Stock:
     snapshots: Sequence[FarmSnapshot] = ()
     fleets: Sequence[Fleet] = ()
     templates: Mapping[str, datetime]  #: job -> when the newest version for it was made
-    image_snapshots: frozenset[str]  #: that images are made of
+    image_snapshots: frozenset[str] | None  #: that images are made of; None: not known, and none of an image is removed
     old_groups: frozenset[str] = frozenset()  #: security groups that no launch uses any more
 
 
@@ -96,7 +96,8 @@ def _unowned(one: FarmInstance, owners: Owners, frozen: frozenset[str]) -> str:
         return f"that copied files for {one.job}, which needs it no more"
     if one.role == Role.BUILD and one.request not in owners.builds:
         return "that built an image, and is needed no more"
-    if one.role == Role.POOL and not one.group:
+    # a spot instance was let go by the farm, because AWS is about to take it back: that is left to AWS, and to the lifecycle
+    if one.role == Role.POOL and not one.group and not one.is_spot:
         return "of the shared pool that is in no group any more"
     return ""
 
@@ -149,8 +150,10 @@ def _unneeded(snapshot: FarmSnapshot, stock: Stock, owners: Owners) -> str:
         best = best_snapshot([each for each in stock.snapshots if each.content == snapshot.content])
         is_twin = best is not None and best.state == "completed" and best.id != snapshot.id
         return f"a second snapshot of the files of {snapshot.job}" if is_twin else ""
-    is_of_image = snapshot.image and snapshot.id not in stock.image_snapshots and snapshot.request not in owners.builds
-    return "a snapshot of an image that is gone" if is_of_image else ""
+    if not snapshot.image or stock.image_snapshots is None:
+        return ""
+    is_used = snapshot.id in stock.image_snapshots or snapshot.request in owners.builds
+    return "" if is_used else "a snapshot of an image that is gone"
 
 
 def _templates(stock: Stock, owners: Owners, now: datetime) -> Iterator[Stray]:

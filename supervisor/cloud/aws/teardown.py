@@ -9,6 +9,7 @@ from supervisor.cloud.ports import Refused, Removal, RemovalState
 from .errors import aws_errors
 from .identity import FARM_TAG
 from .inventory import Inventory
+from .pool import remove_group
 from .setup import AwsSetup
 
 _SHOWN = 8
@@ -28,13 +29,18 @@ def tear_down(setup: AwsSetup, *, with_data: bool, dry_run: bool) -> Iterator[Re
             "or give back what nobody owns with `kiln sweep`; then repeat this"
         )
     # Each thing before what it uses.
+    yield from _gone(remove_group(setup.session, setup.identity.name, dry_run=dry_run))
     for remove in (setup.template(setup.security_group()).remove, setup.profile().remove, setup.role().remove):
         yield from _gone(remove(dry_run=dry_run))
     yield from _gone(setup.security_group().remove(dry_run=dry_run))
     for bucket in setup.buckets():
         yield from _gone(bucket.remove(with_data=with_data, dry_run=dry_run))
     for image in _images(setup):
-        yield Removal(name=f"image {image}", state=RemovalState.STAYS, text="`kiln ami prune --all` removes the farm's images")
+        yield Removal(
+            name=f"image {image}",
+            state=RemovalState.STAYS,
+            text="deregister it in the AWS console, and delete its snapshot, if you want it no more",
+        )
     yield Removal(name="keys of the farm", state=RemovalState.STAYS, text="delete their user in the AWS console if nothing else uses it")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
@@ -27,6 +28,8 @@ _NO_TEMPLATE = "InvalidLaunchTemplateName.NotFoundException"
 #: EC2 deletes this many versions at once.
 _MOST_DELETED = 200
 _PAGE = 200
+#: How descriptions of versions for the shared pool begin. One word: such a version is for no job.
+_POOL = "shared-pool-"
 
 
 class TemplateVersions:
@@ -57,6 +60,30 @@ class TemplateVersions:
                 number = self._find(description) or self._create(description, whole, f"{token}-{content}")
                 self._known[description] = number
             return self._known[description]
+
+    def ensure_for_pool(self, data: Mapping[str, Any]) -> str:
+        """Make sure that there is a version with this data for the shared pool. Returns: its number
+
+        Shape:   data: as RunInstances takes it
+        Repeat:  safe: it is found again by its description
+        Errors:  Refused - the farm is not set up; Throttled, Unreachable
+        """
+        whole = as_template(data)
+        description = f"{_POOL}{_hash(whole)}"
+        with self._lock, aws_errors("prepare the launches of the shared pool"):
+            if description not in self._known:
+                # a token of its own each time: EC2 would answer with a version of before that was deleted
+                token = f"{description}-{secrets.token_hex(4)}"
+                self._known[description] = self._find(description) or self._create(description, whole, token)
+            return self._known[description]
+
+    def delete_of_pool(self, *, kept: str = "") -> None:
+        """Delete the versions for the shared pool but one. Repeat: safe. Errors: Throttled, Unreachable, Refused"""
+        with aws_errors("delete the launch templates of the shared pool"):
+            old = [str(each["VersionNumber"]) for each in self._every() if each.get("VersionDescription", "").startswith(_POOL)]
+            self._delete([number for number in old if number != kept])
+        with self._lock:
+            self._known = {said: number for said, number in self._known.items() if not said.startswith(_POOL) or number == kept}
 
     def forget(self, job: str) -> None:
         """Look again for the job's versions when asked next: one of them was not found."""
@@ -90,15 +117,16 @@ class TemplateVersions:
         """
         with aws_errors(f"delete the launch templates of {job}"):
             numbers = [str(version["VersionNumber"]) for version in self._all() if _job_of(version.get("VersionDescription", "")) == job]
-            for first in range(0, len(numbers), _MOST_DELETED):
-                with suppress_absent():
-                    self._ec2.delete_launch_template_versions(
-                        LaunchTemplateName=self._name, Versions=numbers[first : first + _MOST_DELETED]
-                    )
+            self._delete(numbers)
         self.forget(job)
         if numbers:
             log.info("launch template versions deleted", job=job, versions=numbers)
         return numbers
+
+    def _delete(self, numbers: Sequence[str]) -> None:
+        for first in range(0, len(numbers), _MOST_DELETED):
+            with suppress_absent():
+                self._ec2.delete_launch_template_versions(LaunchTemplateName=self._name, Versions=numbers[first : first + _MOST_DELETED])
 
     def _find(self, description: str) -> str | None:
         found = [version["VersionNumber"] for version in self._described() if version.get("VersionDescription") == description]
@@ -113,8 +141,11 @@ class TemplateVersions:
 
     def _all(self) -> Iterator[Mapping[str, Any]]:
         """The versions for jobs. None where the farm is not set up."""
+        yield from (version for version in self._every() if _job_of(version.get("VersionDescription", "")))
+
+    def _every(self) -> Iterator[Mapping[str, Any]]:
         try:
-            yield from (version for version in self._described() if _job_of(version.get("VersionDescription", "")))
+            yield from self._described()
         except Refused as error:
             if str(error) != NOT_SET_UP:
                 raise

@@ -1,6 +1,7 @@
 """Fetch the farm's agent from the bucket, make sure that it is the one the launch names, unpack it, and become it.
 
-The image holds no agent, so an image outlives upgrades of the farm. With `--check`, the agent is imported instead of run.
+The image holds no agent, so an image outlives upgrades of the farm. With `--check`, the agent is told to do no
+more than to see that all is there.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import socket
 import sys
 import time
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -115,10 +116,10 @@ def notify(message: str) -> None:
         line.sendall(message.encode())
 
 
-def agent_command(folder: Path, *, check_only: bool) -> tuple[list[str], dict[str, str]]:
+def agent_command(folder: Path, arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     """The agent's command line and environment."""
-    words = ["-c", f"import {MODULE}"] if check_only else ["-m", MODULE]
-    return [sys.executable, *words], {**os.environ, "PYTHONPATH": str(folder), "PYTHONUNBUFFERED": "1"}
+    # -P: the folder we were started in is no place for modules
+    return [sys.executable, "-P", "-m", MODULE, *arguments], {**os.environ, "PYTHONPATH": str(folder), "PYTHONUNBUFFERED": "1"}
 
 
 def main() -> NoReturn:
@@ -128,7 +129,7 @@ def main() -> NoReturn:
     except (NoAgent, OSError, ValueError, KeyError) as error:
         sys.stderr.write(f"kiln: {error}\n")
         sys.exit(1)
-    command, environment = agent_command(folder, check_only="--check" in sys.argv[1:])
+    command, environment = agent_command(folder, sys.argv[1:])
     sys.stderr.flush()
     os.execve(command[0], command, environment)
 

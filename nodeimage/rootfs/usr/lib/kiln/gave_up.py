@@ -19,7 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 RUN = Path("/run/kiln")
 UNITS = ("kiln-launch.service", "kiln-workspace.service", "kiln-node.service")
-LAST_LINES = 15
+LAST_LINES = 8
 MOST_CHARACTERS = 1000
 #: The message's version that this image writes: `nodeimage/protocol.py` of a later farm reads it still.
 VERSION = 1
@@ -44,11 +44,17 @@ def heartbeat(*, instance: str, job: str, problem: str, at_ms: int) -> dict[str,
 
 
 def last_words() -> str:
-    """What our units said last in this boot. Returns: empty if the journal does not tell"""
-    units = [word for unit in UNITS for word in ("--unit", unit)]
-    command = ["journalctl", "--boot", *units, "--lines", str(LAST_LINES), "--output", "cat", "--no-pager"]
+    """What our units said last in this boot, and how systemd saw them end. Returns: empty if the journal does not tell"""
+    said = _journal(*(f"_SYSTEMD_UNIT={unit}" for unit in UNITS))
+    ended = [line for line in _journal(*(f"UNIT={unit}" for unit in UNITS)) if "Failed with result" in line]
+    # five starts that fail alike say the same five times
+    return " | ".join(dict.fromkeys([*said[-LAST_LINES:], *ended[-1:]]))[-MOST_CHARACTERS:]
+
+
+def _journal(*matches: str) -> list[str]:
+    command = ["journalctl", "--boot", "--output", "cat", "--no-pager", "--lines", "200", *matches]
     ran = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True, errors="replace")
-    return " | ".join(line.strip() for line in ran.stdout.splitlines() if line.strip())[-MOST_CHARACTERS:]
+    return [line.strip() for line in ran.stdout.splitlines() if line.strip()]
 
 
 def tell(run: Path, problem: str) -> None:
