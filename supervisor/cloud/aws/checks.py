@@ -30,6 +30,7 @@ from supervisor.domain.instance import Market
 from . import quota_checks
 from .believed import Believed
 from .errors import aws_errors
+from .images import build_one
 from .instance_types import InstanceType
 from .launch_site import LaunchSite, Place
 from .permissions import look_at_permissions
@@ -182,12 +183,7 @@ class AwsDoctor:
         images = self._site.images.all()
         if not images:
             text = "there is no image that instances could start from, or none that this version of Kiln can talk to"
-            yield Check(
-                name="images",
-                is_ok=False,
-                text=text,
-                remedy="build one on the page “Images”, or with `kiln ami build`; it takes about half an hour",
-            )
+            yield Check(name="images", is_ok=False, text=text, remedy=f"{build_one()}; it takes about half an hour")
         for image in images:
             blenders = ", ".join(image.blenders) or "of unknown version"
             text = f"Blender {blenders} on {image.id}, for {image.architecture}, {image.variant}"
@@ -200,7 +196,7 @@ class AwsDoctor:
             return
         for name in self._site.default_types:
             try:
-                self._site.places([name], (0, 0))
+                self._site.places([name], ())
             except Refused as error:
                 remedy = "change [aws] instance_types, or do what is said"
                 yield Check(name=f"instance type {name}", is_ok=False, is_warning=True, text=str(error), remedy=remedy)
