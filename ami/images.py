@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from ami.recipe import Arch, BadRecipe, Recipe, Variant, recipe_hash
+from ami.recipe import Arch, BadRecipe, Recipe, Variant, recipe_hash, series_of
 from nodeimage.protocol import VERSION
 from supervisor.cloud.aws.errors import aws_errors
 from supervisor.cloud.aws.identity import BLENDERS_TAG, FARM_TAG, IMAGE_TAG, PROTOCOL_TAG, VARIANT_TAG, Identity, tags_of
@@ -56,6 +56,22 @@ def own_images(session: AwsSession, identity: Identity, *, chosen: str = "") -> 
             reasons.append("being made")
         images.append(_own_image(each, tags, kind, tuple(reasons)))
     return images
+
+
+def with_jobs(images: Sequence[OwnImage], blenders: Mapping[str, str]) -> list[OwnImage]:
+    """Add why jobs that have not ended need an image: instances that join them later must have the Blender of their first ones.
+
+    Shape:   images: newest first; blenders: version -> a job that is rendered with it
+    """
+    needed: dict[str, list[str]] = {}
+    for version, job in blenders.items():
+        for kind in {(image.variant, image.arch) for image in images}:
+            of_kind = [image for image in images if (image.variant, image.arch) == kind and image.state == "available" and image.is_served]
+            exact = [image for image in of_kind if version in image.blenders]
+            series = [image for image in of_kind if series_of(version) in map(series_of, image.blenders)]
+            for image in (exact or series)[:1]:
+                needed.setdefault(image.id, []).append(f"Blender {version} for {job}")
+    return [image if image.used_by else replace(image, used_by=tuple(needed.get(image.id, ()))) for image in images]
 
 
 def newer_blenders(recipe: Recipe, images: Sequence[OwnImage]) -> list[str]:

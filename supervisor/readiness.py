@@ -5,14 +5,16 @@ from __future__ import annotations
 import structlog
 
 from supervisor.cloud.ports import Check, JobNeeds, Refused, Throttled, Unreachable
+from supervisor.domain.blender import check_blender, kept_blender, listed, numbers_of
 from supervisor.domain.errors import Rejected
 from supervisor.domain.scene import Inspection
 from supervisor.domain.settings import JobSettings
-from supervisor.domain.submission import Limits, check_blender, check_settings
+from supervisor.domain.submission import Limits, check_settings
 from supervisor.farm import Farm
 from supervisor.store import files, inventory
 from supervisor.store.database import Connection
 from supervisor.store.files import FileRow
+from supervisor.store.jobs import Job
 
 log = structlog.get_logger(__name__)
 
@@ -58,23 +60,36 @@ def inspected(file: FileRow) -> Inspection:
     return file.inspection
 
 
-def check_main_file(main: FileRow, settings: JobSettings, limits: Limits, *, blenders: tuple[str, ...]) -> Inspection:
-    """Check that the farm can render the main file as asked. Returns: what is in it. Errors: Rejected"""
+def check_main_file(main: FileRow, settings: JobSettings, limits: Limits, *, blenders: tuple[str, ...]) -> tuple[Inspection, str]:
+    """Check that the farm can render the main file as asked. Returns: what is in it, and the Blender that renders it. Errors: Rejected"""
     inspection = inspected(main)
-    check_blender(inspection.version, blenders, path=main.path)
+    version = check_blender(inspection.version, blenders, path=main.path, wish=settings.blender, rents=limits.rents)
     check_settings(settings, limits, main=inspection)
-    return inspection
+    return inspection, version
 
 
-def needs_of(main: FileRow, settings: JobSettings, *, bytes: int) -> JobNeeds:
-    """What a job will ask of the cloud. Errors: Rejected - field `main_file`: it could not be inspected"""
+def check_kept_blender(job: Job, main: FileRow, limits: Limits, *, blenders: tuple[str, ...], received: int) -> str:
+    """Choose the Blender for the rest of a job: the one that it has been rendered with. While it has no frame, another will do.
+
+    Errors:  Rejected - there is none of its series any more, and frames of it: two versions in one animation can be seen
+    """
+    kept = kept_blender(job.blender_version, blenders) if numbers_of(job.blender_version) else None
+    if kept is None and received and numbers_of(job.blender_version):
+        was = f"{'its one frame' if received == 1 else f'its {received} frames'} so far {'was' if received == 1 else 'were'} rendered"
+        text = f"{was} by Blender {job.blender_version}, and this farm has {listed(blenders)} now"
+        raise Rejected(f"{text}: give it that Blender again, or submit what is missing as a new job", field="blender")
+    return kept or check_main_file(main, job.settings, limits, blenders=blenders)[1]
+
+
+def needs_of(main: FileRow, settings: JobSettings, *, bytes: int, blender: str) -> JobNeeds:
+    """What a job will ask of the cloud. Shape: blender: version that renders it"""
     return JobNeeds(
         instances=settings.instances,
         market=settings.market,
         max_price_usd_per_h=settings.max_price_usd_per_h,
         instance_types=settings.instance_types,
         bytes=bytes,
-        blender_version=inspected(main).version,
+        blender_version=numbers_of(blender),
     )
 
 

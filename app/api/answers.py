@@ -65,6 +65,7 @@ def job_answer(job: JobDetail, instances: Sequence[InstanceView], *, base_url: s
         problems=[_problem(each) for each in job.problems],
         blockers=list(job.blockers),
         blender_version=job.blender_version,
+        blender_words=job.blender_words,
         seconds_per_frame=job.seconds_per_frame,
         actions=_actions(job) if may_change else [],
     )
@@ -93,6 +94,7 @@ def _settings(settings: JobSettings) -> models.Settings:
         workspace_mode=settings.workspace_mode,
         scene=settings.scene,
         camera=settings.camera,
+        blender=settings.blender,
         output=models.OutputSettings(**asdict(settings.output)),
         persistent_data=settings.persistent_data,
         max_cost_usd=None if settings.max_cost_usd is None else float(settings.max_cost_usd),

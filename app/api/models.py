@@ -21,6 +21,7 @@ MAX_PARTS = 10_000  # of one upload: S3's own limit
 
 Name = Annotated[str, StringConstraints(max_length=200)]
 Text = Annotated[str, StringConstraints(max_length=4096)]
+Series = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,2}\.[0-9]{1,2}$")]
 Usd = Annotated[float, Field(gt=0, le=1e6)]
 Identifier = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 
@@ -72,6 +73,10 @@ class SettingsChange(Body):
     )
     scene: Name | None = Field(default=None, description="null: the scene that was current when the file was saved.")
     camera: Name | None = Field(default=None, description="null: the scene's own.")
+    blender: Series | None = Field(
+        default=None,
+        description="Series of Blender such as 4.5, one of the farm's; null: the one that saved the file, else the next newer.",
+    )
     output: OutputChange = OutputChange()
     persistent_data: bool | None = Field(default=None, description="Keep render data between frames; null: the farm's default.")
     max_cost_usd: Usd | None = Field(default=None, description="The job's cap: it pauses there; null: the farm's own.")
@@ -261,6 +266,7 @@ class Settings(Answer):
     workspace_mode: WorkspaceMode | None
     scene: str | None
     camera: str | None
+    blender: str | None = None
     output: OutputSettings
     persistent_data: bool | None
     max_cost_usd: float | None = None
@@ -356,7 +362,8 @@ class Job(JobSummary):
     scouting: Scouting | None = Field(default=None, description="null: it is not scouted, or somebody said yes to the rest.")
     problems: list[JobProblem]
     blockers: list[str] = Field(description="Of a draft: why it can't be submitted yet.")
-    blender_version: str
+    blender_version: str = Field(description="That renders it, or would render a draft; empty: not known yet.")
+    blender_words: str = Field(default="", description="A sentence where that is of another series than the one that saved the file.")
     seconds_per_frame: float | None
     actions: list[Literal["submit", "pause", "resume", "cancel", "retry", "delete"]] = Field(
         description="What its status allows, to whoever asks."

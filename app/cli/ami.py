@@ -13,10 +13,12 @@ from time import sleep
 import click
 
 from ami.builds import UNFINISHED, BuildStatus, ImageBuild
-from ami.images import OwnImage, advice, prune
+from ami.images import OwnImage, advice, prune, with_jobs
 from ami.ports import FarmImages
 from ami.recipe import Arch, BadRecipe, Variant
+from supervisor import queries
 from supervisor.cloud.ports import CloudError, SignedOut
+from supervisor.farm import Farm
 
 from .failure import Failed
 from .local import opened_beside, with_data
@@ -46,7 +48,7 @@ def build(variant: str, arch: str, no_wait: bool, data: Path, config_file: Path 
     One of the same recipe that is there already, or being built, is taken. A builder is rented for it and given back whatever happens;
     when this command is broken off, a farm that is being served goes on, and so does this command when it is given again.
     """
-    with _opened(data, config_file) as images:
+    with _opened(data, config_file) as (_, images):
         try:
             wanted = images.begin(Variant(variant), Arch(arch))
         except BadRecipe as error:
@@ -95,8 +97,8 @@ def _tell(text: str) -> None:
 @with_json
 def list_(data: Path, config_file: Path | None, as_json: bool) -> None:
     """List the farm's images, newest first."""
-    with _opened(data, config_file) as opened:
-        images = opened.images()
+    with _opened(data, config_file) as (farm, opened):
+        images = _listed(farm, opened)
         said = advice(opened.recipe(), images)
         builds = [build for build in opened.builds() if build.status in UNFINISHED]
     if as_json:
@@ -119,9 +121,9 @@ def list_(data: Path, config_file: Path | None, as_json: bool) -> None:
 @with_json
 def prune_(dry_run: bool, data: Path, config_file: Path | None, as_json: bool) -> None:
     """Remove images that nothing uses, with their snapshots. The newest of each kind stays, and whatever an instance or a job names."""
-    with _opened(data, config_file) as images:
+    with _opened(data, config_file) as (farm, images):
         removed = []
-        for image in prune(images.images(), remove=images.remove_image, dry_run=dry_run):
+        for image in prune(_listed(farm, images), remove=images.remove_image, dry_run=dry_run):
             removed.append(image)
             if not as_json:
                 click.echo(f"{'would remove' if dry_run else 'removed'} {image.id}: {image.name}")
@@ -132,12 +134,16 @@ def prune_(dry_run: bool, data: Path, config_file: Path | None, as_json: bool) -
 
 
 @contextmanager
-def _opened(data: Path, config_file: Path | None) -> Iterator[FarmImages]:
+def _opened(data: Path, config_file: Path | None) -> Iterator[tuple[Farm, FarmImages]]:
     """Errors: Failed - the farm rents nothing"""
     with opened_beside(data, config_file) as opened:
         if opened.images is None:
             raise Failed('this farm renders on its own machine and has no images; [cloud] provider = "aws" makes it rent instances')
-        yield opened.images
+        yield opened.farm, opened.images
+
+
+def _listed(farm: Farm, images: FarmImages) -> list[OwnImage]:
+    return with_jobs(images.images(), queries.unfinished_blenders(farm))
 
 
 def _age(image: OwnImage) -> str:

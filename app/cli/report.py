@@ -29,6 +29,8 @@ def found_lines(job: models.Job) -> Iterator[str]:
     frames = f"frames {scene.frame_start}-{scene.frame_end}{step}"
     yield f"{job.main_file}: scene “{scene.name}”, {frames}, {size}, {scene.engine}{samples}, {scene.file_format}"
     yield f"  to render: frames {job.frames_spec}" if job.frames_spec else "  to render: nothing yet"
+    if job.blender_words:
+        yield f"  {job.blender_words}"
 
 
 def warning_lines(job: models.Job) -> Iterator[str]:

@@ -57,6 +57,11 @@ class Wanted:
 @click.option("--name", metavar="NAME", help="Of the job.  [default: the file's]")
 @click.option("--scene", metavar="NAME", help="Which scene.  [default: the one current when the file was saved]")
 @click.option("--camera", metavar="NAME", help="Which camera.  [default: the scene's own]")
+@click.option(
+    "--blender",
+    metavar="SERIES",
+    help="Which Blender of the farm's, such as 4.5.  [default: the one that saved the file, else the next newer]",
+)
 @click.option("--format", "file_format", metavar="FORMAT", help="Blender's name of it, such as PNG or OPEN_EXR.  [default: the file's]")
 @click.option("--resolution", type=click.IntRange(1, 1000), metavar="PCT", help="Percent of the scene's resolution.")
 @click.option("--samples", type=click.IntRange(1, 65536), metavar="N", help="Render samples.")
@@ -119,7 +124,7 @@ def _check_frames(spec: str | None) -> None:
 def _settings(options: dict[str, Any]) -> dict[str, Any]:
     """All of them, also those that are as the scene has them: a draft that is gone on with may have others from the run before."""
     output = {"format": options["file_format"], "resolution_pct": options["resolution"], "samples": options["samples"]}
-    plain = {name: options[name] for name in ("frames", "scene", "camera", "instances", "priority", "scout")}
+    plain = {name: options[name] for name in ("frames", "scene", "camera", "blender", "instances", "priority", "scout")}
     return plain | {"workspace_mode": options["workspace"], "max_cost_usd": options["max_cost"], "output": output}
 
 

@@ -11,12 +11,14 @@ from app.views.money_regions import estimate_of, rents
 from app.views.regions import CHANGED, Region, region
 from app.views.settings_form import form_values
 from supervisor import queries
+from supervisor.domain.blender import Series, newest_by_series, series_of
 from supervisor.domain.errors import Rejected
 from supervisor.domain.file import FileStatus
 from supervisor.domain.frame import parse_frames
 from supervisor.domain.scene import DependencyFound, FoundAs
 from supervisor.domain.settings import FILE_FORMATS
 from supervisor.queries import FileView, JobDetail
+from supervisor.readiness import blenders_of
 
 FILES_SHOWN = 300
 DEPENDENCIES_SHOWN = 200
@@ -33,6 +35,15 @@ class FormInput:
 
     values: Mapping[str, str] = field(default_factory=dict)
     errors: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlenderOption:
+    """A Blender of the farm's that a draft may be rendered with."""
+
+    series: str
+    version: str  #: the newest of the series
+    is_older: bool  #: than the main file
 
 
 def _trigger(detail: JobDetail, files: list[FileView] | None = None) -> str:
@@ -92,6 +103,7 @@ def form_region(job: str, typed: FormInput | None = None) -> Region:
         job=detail.summary,
         detail=detail,
         scene=detail.scene,
+        blenders=_blender_options(main.inspection.version if main and main.inspection else None),
         scenes=main.inspection.scenes if main and main.inspection else (),
         candidates=candidates,
         values={**form_values(detail, farm.config.render.persistent_data), **typed.values},
@@ -105,6 +117,13 @@ def form_region(job: str, typed: FormInput | None = None) -> Region:
     )
 
 
+def _blender_options(saved_by: Series | None) -> list[BlenderOption]:
+    return [
+        BlenderOption(series=series, version=version, is_older=saved_by is not None and series_of(version) < saved_by)
+        for series, version in newest_by_series(blenders_of(current_farm())).items()
+    ]
+
+
 def check_region(job: str, errors: Mapping[str, str] | None = None) -> Region:
     """Whether the draft can be submitted: what would be rendered, or what is in the way."""
     farm = current_farm()
@@ -112,7 +131,7 @@ def check_region(job: str, errors: Mapping[str, str] | None = None) -> Region:
     estimate = estimate_of(job) if not errors else None
     return region(
         "jobs/_check.html",
-        shows=(detail.blockers, detail.problems, detail.frames_spec, detail.settings, detail.scene, errors, estimate),
+        shows=(detail.blockers, detail.problems, detail.frames_spec, detail.settings, detail.scene, detail.blender_words, errors, estimate),
         job=detail.summary,
         detail=detail,
         errors=errors or {},

@@ -10,7 +10,7 @@ from flask import url_for
 from markupsafe import Markup, escape
 
 from ami.builds import UNFINISHED, BuildStatus, ImageBuild
-from ami.images import OwnImage, advice
+from ami.images import OwnImage, advice, with_jobs
 from ami.ports import FarmImages
 from ami.recipe import Arch, BadRecipe, Recipe, Variant
 from app.current import current_farm, current_images
@@ -90,9 +90,14 @@ def list_region(*, looks: bool, done: str = "", problem: str = "") -> Region:
     )
 
 
+def listed_images() -> list[OwnImage]:
+    """The images, newest first, with all that keeps them. Errors: CloudError"""
+    return with_jobs(current_images().images(), queries.unfinished_blenders(current_farm()))
+
+
 def _images() -> tuple[tuple[OwnImage, ...], str]:
     try:
-        return tuple(current_images().images()), ""
+        return tuple(listed_images()), ""
     except CloudError as error:
         return (), str(error)
 

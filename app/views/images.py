@@ -11,7 +11,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from ami.builds import BuildStatus, ImageBuild
 from ami.recipe import Arch, BadRecipe, Variant
 from app.current import current_images
-from app.views.image_regions import CHANGED, builds_region, list_region, offers_of, unused
+from app.views.image_regions import CHANGED, builds_region, list_region, listed_images, offers_of, unused
 from app.views.regions import Region
 from supervisor.cloud.ports import CloudError
 from supervisor.domain.errors import NotFound
@@ -75,7 +75,7 @@ def prune() -> AnyResponse:
     """Remove what the page named as unused, and is so still."""
     named, removed = request.form.getlist("image"), []
     try:
-        for image in unused(current_images().images()):
+        for image in unused(listed_images()):
             if image.id in named:
                 current_images().remove_image(image.id)
                 removed.append(image.id)

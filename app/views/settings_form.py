@@ -16,6 +16,7 @@ FIELDS = (
     "instances",
     "scene",
     "camera",
+    "blender",
     "market",
     "max_price_usd_per_h",
     "instance_types",
@@ -43,6 +44,7 @@ def form_values(detail: JobDetail, persistent_default: bool) -> dict[str, str]:
         "instances": str(settings.instances),
         "scene": settings.scene or "",
         "camera": settings.camera or "",
+        "blender": settings.blender or "",
         "market": settings.market.value,
         "max_price_usd_per_h": _shown(settings.max_price_usd_per_h),
         "instance_types": ", ".join(settings.instance_types),
@@ -88,6 +90,7 @@ def settings_of(form: Mapping[str, str], *, persistent_default: bool) -> JobSett
         workspace_mode=_workspace_mode(form.get("workspace_mode", "")),
         scene=form.get("scene") or None,
         camera=form.get("camera") or None,
+        blender=form.get("blender") or None,
         output=OutputSettings(
             name=form.get("output_name", "").strip() or None,
             format=_format(form.get("output_format", "")),

@@ -148,7 +148,7 @@ class LaunchSpec:
     instance_types: tuple[str, ...]  #: empty: the provider's choice
     workspace: str  #: what `Workspaces.snapshot` made
     workspace_bytes: int = 0  #: of the files in it
-    blender_version: tuple[int, int]  #: series of Blender that saved the main file, to choose the farm's
+    blender_version: tuple[int, ...]  #: that renders the job: 4.5.15, or another of that series; two numbers: any of the series
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -300,7 +300,7 @@ class JobNeeds:
     max_price_usd_per_h: Decimal | None
     instance_types: tuple[str, ...]  #: empty: the provider's choice
     bytes: int  #: of its files
-    blender_version: tuple[int, int]
+    blender_version: tuple[int, ...]  #: as in LaunchSpec
     workspace_mode: WorkspaceMode | None = None
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 from supervisor.bookkeeping import write_down
+from supervisor.domain.blender import check_wish
 from supervisor.domain.budget import NEAR_CAP, check_cap
 from supervisor.domain.errors import CommandError, Conflict, NotFound, Rejected
 from supervisor.domain.file import FileStatus, is_blend
@@ -16,7 +17,7 @@ from supervisor.domain.settings import JobSettings
 from supervisor.domain.submission import check_settings
 from supervisor.domain.wording import dollars
 from supervisor.farm import Farm
-from supervisor.readiness import limits_of
+from supervisor.readiness import blenders_of, limits_of
 from supervisor.scouts import has_scouted
 from supervisor.spending import check_budget, farm_cap_usd, is_counted
 from supervisor.store import deletions, events, files, frames
@@ -24,7 +25,7 @@ from supervisor.store import jobs as store
 from supervisor.store.database import Connection
 from supervisor.store.jobs import Job
 
-from .submit import FOUND_BEFORE, cloud_warnings, submit, warn_of_cloud
+from .submit import FOUND_BEFORE, begin_rest, check_rest, submit
 
 _MAX_NAME = 200
 
@@ -69,9 +70,11 @@ def change_settings(farm: Farm, job: str, settings: JobSettings, *, by_admin: bo
     Shape:   by_admin: who asks may give it a cap beyond the farm's
     Errors:  Rejected (by field), NotFound, Conflict
     """
+    blenders = blenders_of(farm) if settings.blender else ()
     with farm.db.write() as connection:
         seen = _draft(connection, job)
         _check_cap(farm, seen, settings.max_cost_usd, by_admin=by_admin)
+        check_wish(settings.blender, blenders)
         main_id = files.main_file_id(connection, job)
         main = files.file_by_id(connection, main_id, job=job) if main_id else None
         check_settings(settings, limits_of(farm), main=main.inspection if main else None)
@@ -121,10 +124,10 @@ def resume_job(farm: Farm, job: str) -> None:
     """
     with farm.db.read() as connection:
         seen = _resumable(farm, connection, job)
-    warnings = cloud_warnings(farm, seen)
+    rest = check_rest(farm, seen)
     with farm.db.write() as connection:
         seen = _resumable(farm, connection, job)
-        warn_of_cloud(connection, job, warnings, at=farm.now())
+        begin_rest(connection, job, rest, at=farm.now())
         is_yes = _end_scouting(connection, seen)
         because = "a person saw the scout frames and wants the rest" if is_yes else "resumed by a person"
         _moved(store.move(connection, seen, JobStatus.LAUNCHING, because=because, at=farm.now()))
@@ -198,7 +201,7 @@ def retry_job(farm: Farm, job: str) -> None:
     """
     with farm.db.read() as connection:
         seen = _retriable(farm, connection, job)
-    warnings = cloud_warnings(farm, seen)
+    rest = check_rest(farm, seen)
     with farm.db.write() as connection:
         seen = _retriable(farm, connection, job)
         if seen.status is JobStatus.CANCELLED:
@@ -210,7 +213,7 @@ def retry_job(farm: Farm, job: str) -> None:
         frames.queue_missing(connection, job)
         for code in FOUND_BEFORE:
             events.clear_problem(connection, job, code)
-        warn_of_cloud(connection, job, warnings, at=farm.now())
+        begin_rest(connection, job, rest, at=farm.now())
     farm.wake()
 
 

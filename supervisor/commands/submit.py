@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import PurePosixPath
 
@@ -17,7 +17,7 @@ from supervisor.domain.scouting import scout_frames
 from supervisor.domain.settings import JobSettings
 from supervisor.domain.submission import Limits, chosen_frames, chosen_scene
 from supervisor.farm import Farm
-from supervisor.readiness import blenders_of, check_cloud, check_files, check_main_file, limits_of, main_file, needs_of
+from supervisor.readiness import blenders_of, check_cloud, check_files, check_kept_blender, check_main_file, limits_of, main_file, needs_of
 from supervisor.room import check_room
 from supervisor.spending import check_budget
 from supervisor.store import events, frames, inventory
@@ -43,7 +43,7 @@ def submit(farm: Farm, job: Job, settings: JobSettings) -> None:
     with farm.db.write() as connection:
         check_files(inventory.inventory(connection, job.id))
         main = main_file(connection, job.id)
-        inspection = check_main_file(main, settings, limits_of(farm), blenders=blenders)
+        inspection, blender = check_main_file(main, settings, limits_of(farm), blenders=blenders)
         check_budget(farm, connection, replace(job, settings=settings))
         numbers = chosen_frames(settings, chosen_scene(settings, inspection), max_frames=farm.config.render.max_frames)
         said = f"submitted: frames {shortened(format_frames(numbers))} on {_instances(settings.instances)}"
@@ -54,7 +54,8 @@ def submit(farm: Farm, job: Job, settings: JobSettings) -> None:
         frames.add_frames(connection, job.id, numbers)
         named = job.name or PurePosixPath(main.path).stem
         scouts = scout_frames(numbers) if settings.scout else ()
-        store.change_job(connection, job.id, name=named, main_file_id=main.id, frame_total=len(numbers), scout_frames=list(scouts))
+        decided = {"main_file_id": main.id, "frame_total": len(numbers), "scout_frames": list(scouts), "blender_version": blender}
+        store.change_job(connection, job.id, name=named, **decided)
         store.change_settings(connection, job.id, settings)
         warn_of_cloud(connection, job.id, warnings, at=farm.now())
         _warn_of_missing(connection, job.id, resolve_dependencies(main.path, inventory.usable_files(connection, job.id)), at=farm.now())
@@ -65,15 +66,33 @@ def _checked_needs(connection: Connection, job: str, settings: JobSettings, limi
     held = inventory.inventory(connection, job)
     check_files(held)
     main = main_file(connection, job)
-    check_main_file(main, settings, limits, blenders=blenders)
-    return needs_of(main, settings, bytes=held.bytes)
+    _, blender = check_main_file(main, settings, limits, blenders=blenders)
+    return needs_of(main, settings, bytes=held.bytes, blender=blender)
 
 
-def cloud_warnings(farm: Farm, job: Job) -> tuple[Check, ...]:
-    """Ask the cloud whether a job that was submitted before would be rendered now. Returns: as `check_cloud`. Errors: Rejected"""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rest:
+    """What becomes of a job that goes on."""
+
+    blender: str  #: version that renders the rest
+    warnings: tuple[Check, ...]  #: of the cloud
+
+
+def check_rest(farm: Farm, job: Job) -> Rest:
+    """Check whether a job that was submitted before would be rendered now, and by which Blender; the cloud is asked. Errors: Rejected"""
+    blenders = blenders_of(farm)
     with farm.db.read() as connection:
-        needs = needs_of(main_file(connection, job.id), job.settings, bytes=inventory.inventory(connection, job.id).bytes)
-    return check_cloud(farm, needs)
+        main = main_file(connection, job.id)
+        received = frames.counts(connection, job.id).received
+        bytes = inventory.inventory(connection, job.id).bytes
+    blender = check_kept_blender(job, main, limits_of(farm), blenders=blenders, received=received)
+    return Rest(blender=blender, warnings=check_cloud(farm, needs_of(main, job.settings, bytes=bytes, blender=blender)))
+
+
+def begin_rest(connection: Connection, job: str, rest: Rest, *, at: datetime) -> None:
+    """Write down what `check_rest` found."""
+    store.change_job(connection, job, blender_version=rest.blender)
+    warn_of_cloud(connection, job, rest.warnings, at=at)
 
 
 def warn_of_cloud(connection: Connection, job: str, warnings: tuple[Check, ...], *, at: datetime) -> None:

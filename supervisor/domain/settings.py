@@ -36,6 +36,7 @@ class JobSettings:
     workspace_mode: WorkspaceMode | None = None  #: None: as the farm is configured
     scene: str | None = None  #: None: the one current when the file was saved
     camera: str | None = None  #: None: the scene's, marker cameras included
+    blender: str | None = None  #: series such as 4.5; None: the one that saved the file, else the next newer
     output: OutputSettings = field(default_factory=OutputSettings)
     persistent_data: bool | None = None  #: None: the farm's default
     max_cost_usd: Decimal | None = None  #: the job's own cap; None: the farm's

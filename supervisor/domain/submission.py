@@ -80,27 +80,6 @@ def chosen_frames(settings: JobSettings, scene: SceneInfo, *, max_frames: int) -
     return tuple(frames)
 
 
-def check_blender(saved_by: tuple[int, int], blenders: Sequence[str], *, path: str) -> None:
-    """Check that one of the farm's Blenders can open a file.
-
-    Shape:   blenders: versions such as 4.5.15
-    Errors:  Rejected - the farm has none, or every one is older than the file; names both versions
-    """
-    if not blenders:
-        raise Rejected("this farm has no Blender to render with; its administrator finds out why with `kiln doctor`")
-    newest = max(blenders, key=_numbers)
-    if _numbers(newest)[:2] < saved_by:
-        raise Rejected(
-            f"“{path}” was saved by Blender {saved_by[0]}.{saved_by[1]}, and the newest Blender of this farm is {newest}; "
-            f"give the farm a newer Blender, or save the file with {'.'.join(newest.split('.')[:2])}",
-            field="main_file",
-        )
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split(".") if part.isdecimal())
-
-
 def _check_instances(settings: JobSettings, limits: Limits) -> None:
     if not 1 <= settings.instances <= limits.max_instances:
         raise Rejected(f"{settings.instances} instances are not possible; one job may have 1 to {limits.max_instances}", field="instances")

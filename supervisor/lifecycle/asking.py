@@ -15,6 +15,7 @@ from supervisor.store import events, files, instances, inventory, jobs
 from supervisor.store.instances import Launch
 from supervisor.store.jobs import Job
 
+from .blenders import blender_for
 from .tick import Tick, Watch
 
 log = structlog.get_logger(__name__)
@@ -148,7 +149,7 @@ def _spec(farm: Farm, job: Job, launch: Launch) -> LaunchSpec:
         instance_types=(_affordable_types(farm, job) if falls_back else None) or job.settings.instance_types,
         workspace=launch.workspace,
         workspace_bytes=workspace_bytes,
-        blender_version=main.inspection.version,
+        blender_version=blender_for(farm, job, main.inspection),
     )
 
 

@@ -18,6 +18,7 @@ from supervisor.store.database import Connection
 from supervisor.store.frames import Delivery, Frame
 from supervisor.store.jobs import Job
 
+from .blenders import note_blender
 from .findings import is_told, problem_of
 from .observe import read_all
 from .tick import Tick, Watch
@@ -161,14 +162,13 @@ def _apply(connection: Connection, farm: Farm, job: str, entry: JournalEntry, *,
 
 
 def _apply_opened(connection: Connection, job: str, entry: JournalEntry, *, at: datetime) -> None:
-    if entry.blender_version:
-        jobs.change_job(connection, job, blender_version=entry.blender_version)
     told = events.problems_of(connection, job)
     for finding in entry.findings:
         if not is_told(finding, told):
             events.put_problem(connection, job, problem_of(finding, at=at))
     seen = jobs.find_job(connection, job)
     assert seen is not None, "it was read in this transaction"
+    note_blender(connection, seen, entry.blender_version)
     if not seen.ordered and any(finding.code == "unbaked" for finding in entry.findings):
         jobs.change_job(connection, job, ordered=True)
         text = "the scene has an unbaked simulation: its frames depend on those before, so one instance renders all of them in order"

@@ -18,6 +18,7 @@ from supervisor.store import attempts, events, frames, instances, jobs
 from supervisor.store.database import Connection
 from supervisor.store.instances import Instance
 
+from .blenders import note_blender
 from .tick import Tick, Watch
 
 log = structlog.get_logger(__name__)
@@ -215,5 +216,4 @@ def _begin_frames(connection: Connection, instance: Instance, beat: Heartbeat, *
     assert job is not None, "an instance's row goes with its job's, and a node of the pool is at known jobs alone"
     if at_hand and job.began_at is None:
         jobs.change_job(connection, job.id, began_at=at)
-    if beat.blender_version and beat.blender_version != job.blender_version:
-        jobs.change_job(connection, job.id, blender_version=beat.blender_version)
+    note_blender(connection, job, beat.blender_version)

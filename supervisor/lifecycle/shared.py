@@ -16,13 +16,13 @@ from supervisor.domain.instance import InstanceStatus
 from supervisor.domain.job import JobStatus
 from supervisor.domain.pool import Waiting, instances_wanted, lives_for
 from supervisor.farm import Farm
-from supervisor.readiness import blenders_of
 from supervisor.scouts import wanted_counts
 from supervisor.store import files, frames, instances, jobs, runs
 from supervisor.store.database import Connection
 from supervisor.store.instances import Instance
 from supervisor.store.jobs import Job
 
+from .blenders import blender_for
 from .hands import is_at_work
 from .tick import PoolWatch, Tick, Watch
 
@@ -91,20 +91,12 @@ def _keep_order(farm: Farm, served: Sequence[Job], pool: PoolWatch) -> None:
 
 
 def _blender(farm: Farm, job: Job) -> str:
-    """The series of Blender to render a job with: that of its file, else the next newer. Empty: the newest that there is"""
+    """The series of Blender that a job is rendered with."""
     with farm.db.read() as connection:
         main = files.file_by_id(connection, job.main_file_id or "", job=job.id)
     assert main is not None, "a submitted job has a main file, and its files stay"
     assert main.inspection is not None, "no job is submitted whose main file was not read"
-    wanted = main.inspection.version
-    there = {_series(version) for version in blenders_of(farm)}
-    fitting = min((series for series in there if series >= wanted), default=None)
-    return f"{fitting[0]}.{fitting[1]}" if fitting else ""
-
-
-def _series(version: str) -> tuple[int, int]:
-    major, minor, *_ = (int(part) for part in version.split("."))
-    return major, minor
+    return ".".join(map(str, blender_for(farm, job, main.inspection)[:2]))
 
 
 def _replace_doomed(pool: Pool, members: Iterable[Instance], tick: Tick) -> list[Instance]:

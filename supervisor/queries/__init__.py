@@ -10,7 +10,7 @@ from .checks import farm_checks
 from .detail import job_detail, job_files
 from .frames import frame_log, frame_preview, job_frame, job_frame_marks, job_frames, open_output
 from .instances import job_instances
-from .jobs import health, job_events, job_list, job_summary, jobs_version
+from .jobs import health, job_events, job_list, job_summary, jobs_version, unfinished_blenders
 from .models import (
     DownloadView,
     FileView,
@@ -61,4 +61,5 @@ __all__ = [
     "month",
     "open_output",
     "statistics",
+    "unfinished_blenders",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from supervisor.domain import eta
+from supervisor.domain.blender import check_blender, told_if_newer
 from supervisor.domain.budget import OverBudget
 from supervisor.domain.dependencies import resolve_dependencies
 from supervisor.domain.errors import CommandError
@@ -34,6 +35,7 @@ def job_detail(farm: Farm, job: str) -> JobDetail:
         stock = inventory.inventory(connection, job)
         is_draft = found.status is JobStatus.DRAFT
         rented = instances.instances_of(connection, job)
+        version = _would_render(found, main, blenders) if is_draft else found.blender_version
         return JobDetail(
             summary=summaries(farm, connection, [found])[0],
             settings=found.settings,
@@ -56,7 +58,8 @@ def job_detail(farm: Farm, job: str) -> JobDetail:
             cap_usd=cap_usd(found.settings, farm.config.money) if is_counted(farm) else None,
             farm_cap_usd=farm_cap_usd(farm.config.money) if is_counted(farm) else None,
             scouting=_scouting(connection, found),
-            blender_version=found.blender_version,
+            blender_version=version,
+            blender_words=told_if_newer(inspection.version, version) if inspection else "",
             seconds_per_frame=eta.seconds_per_frame(frames.newest_render_times(connection, job, limit=eta.MEASURED_FRAMES)),
             can_pause=can_pause(found.status),
             can_resume=can_resume(found.status),
@@ -90,7 +93,7 @@ def file_view(file: FileRow, *, main_id: str | None) -> FileView:
 
 def _hindrance(job: Job, rented: list[Instance]) -> tuple[Problem, ...]:
     """What keeps every node of a job from rendering: it passes with the nodes' next heartbeats, so no row keeps it."""
-    beats = [one.heartbeat for one in rented if one.is_rented and one.heartbeat]
+    beats = [one.heartbeat for one in rented if one.is_up and one.heartbeat]
     if job.status is not JobStatus.RENDERING or not beats or not all(beat.problem for beat in beats):
         return ()
     remedy = (
@@ -112,6 +115,16 @@ def _fewer(farm: Farm, connection: Connection, job: Job) -> tuple[Problem, ...]:
     text = f"{found[0]} of {found[1]} instances at once: more would take it past its cap before their frames are done"
     remedy = "Nothing is wrong; it only takes longer. A higher cap allows more at once."
     return (Problem(code="cost_fewer", severity="info", text=text, remedy=remedy, since=job.status_since),)
+
+
+def _would_render(job: Job, main: FileRow | None, blenders: tuple[str, ...]) -> str:
+    """The version that a draft would be rendered with. Returns: empty while none would"""
+    if main is None or main.inspection is None:
+        return ""
+    try:
+        return check_blender(main.inspection.version, blenders, path=main.path, wish=job.settings.blender)
+    except CommandError:
+        return ""
 
 
 def _over_budget(farm: Farm, connection: Connection, job: Job) -> tuple[str, ...]:

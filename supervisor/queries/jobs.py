@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 
 from supervisor.domain import eta
 from supervisor.domain.errors import NotFound
-from supervisor.domain.job import JobStatus
+from supervisor.domain.job import ACTIVE, JobStatus
 from supervisor.farm import Farm
 from supervisor.scouts import wanted_counts
 from supervisor.spending import is_counted, job_totals
@@ -22,6 +22,7 @@ from .models import Health, JobSummary
 #: A supervisor whose last good tick is older than this, or than ten of its ticks, has stopped.
 _SILENT_AFTER_S = 60.0
 _SILENT_AFTER_TICKS = 10
+_UNFINISHED = ACTIVE | {JobStatus.PAUSED}
 
 
 def job_list(farm: Farm, *, after: str | None = None, limit: int = 100) -> list[JobSummary]:
@@ -40,6 +41,12 @@ def job_summary(farm: Farm, job: str) -> JobSummary:
     """Errors: NotFound"""
     with farm.db.read() as connection:
         return summaries(farm, connection, [found_job(connection, job)])[0]
+
+
+def unfinished_blenders(farm: Farm) -> dict[str, str]:
+    """The Blenders that jobs which have not ended are rendered with. Shape: version -> one of those jobs"""
+    with farm.db.read() as connection:
+        return {job.blender_version: job.id for job in jobs.jobs_in(connection, _UNFINISHED) if job.blender_version}
 
 
 def job_events(farm: Farm, job: str, *, limit: int = 200) -> list[Event]:
@@ -110,7 +117,7 @@ def _name_of_main_file(connection: Connection, job: str) -> str:
 def _eta_s(connection: Connection, job: Job) -> float | None:
     if job.status is not JobStatus.RENDERING:
         return None
-    beats = [(instance, instance.heartbeat) for instance in instances.instances_of(connection, job.id) if instance.is_rented]
+    beats = [(instance, instance.heartbeat) for instance in instances.instances_of(connection, job.id) if instance.is_up]
     return eta.remaining_s(
         frame_s=eta.seconds_per_frame(frames.newest_render_times(connection, job.id, limit=eta.MEASURED_FRAMES)),
         unended=wanted_counts(connection, job).unended,

@@ -83,7 +83,8 @@ class JobDetail:
     cap_usd: Decimal | None  #: what it may cost; None: there is no cap
     farm_cap_usd: Decimal | None  #: what its owner may raise its cap to; None: there is no limit
     scouting: Scouting | None  #: None: it is not scouted, or a person said yes to the rest
-    blender_version: str  #: of the Blender that renders it; empty: not known yet
+    blender_version: str  #: of the Blender that renders it, or would render a draft; empty: not known yet
+    blender_words: str  #: a sentence where that is of another series than the one that saved the main file; empty: it is not
     seconds_per_frame: float | None  #: median of the received frames
     can_pause: bool
     can_resume: bool

@@ -246,6 +246,16 @@ def test_the_policy_is_printed_before_there_are_credentials(tmp_path: Path) -> N
     assert "arn:aws:s3:::kiln-studio-projects" in json.dumps(whole)
     assert "iam:PutRolePolicy" in json.dumps(whole)
     assert "iam:PutRolePolicy" not in json.dumps(part)
+    assert "autoscaling:" not in json.dumps(whole)
+
+
+@pytest.mark.usefixtures("signed_out")
+def test_a_farm_whose_jobs_share_a_pool_needs_the_rights_to_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KILN_POOL__MODE", "shared")
+    printed = kiln("aws", "policy", data=tmp_path)
+    assert "autoscaling:CreateAutoScalingGroup" in printed.stdout
+    assert "autoscaling:CreateAutoScalingGroup" in kiln("aws", "policy", "--part", "pool", data=tmp_path).stdout
+    assert len(json.dumps(json.loads(printed.stdout), separators=(",", ":"))) <= 6144
 
 
 def test_a_farm_that_renders_here_has_no_account_to_set_up(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from werkzeug.test import TestResponse
 
+from supervisor.cloud.ports import BlenderFound
 from supervisor.commands import accounts
 from supervisor.config import Config
 from tests.unit.api_site import Site, a_site
@@ -228,6 +229,20 @@ def test_way_of_the_files_is_chosen_where_there_are_several_and_null_leaves_it_t
 def test_way_of_the_files_is_refused_where_nothing_is_rented(site: Site) -> None:
     wish = {"settings": {"workspace_mode": "s3"}}
     assert set(fields(site.ask("PATCH", f"/jobs/{site.a_job()}", json=wish))) == {"workspace_mode"}
+
+
+def test_blender_is_chosen_by_its_series_and_null_leaves_it_to_the_file(site: Site) -> None:
+    site.cloud.premises.blenders_found = [BlenderFound(version=version, where="here") for version in ("4.5.15", "5.2.2")]
+    job = site.a_job()
+    site.a_blend(job)
+
+    def wish(series: str | None) -> tuple[str | None, str, bool]:
+        seen: Any = site.ask("PATCH", f"/jobs/{job}", json={"settings": {"blender": series}}).json
+        return seen["settings"]["blender"], seen["blender_version"], seen["blender_words"].endswith("; rendered with 5.2.2.")
+
+    assert [wish("5.2"), wish(None)] == [("5.2", "5.2.2", True), (None, "4.5.15", False)]
+    assert "it has 4.5.15, 5.2.2" in fields(site.ask("PATCH", f"/jobs/{job}", json={"settings": {"blender": "4.4"}}))["blender"]
+    assert set(fields(site.ask("POST", f"/jobs/{job}/submit", json={"blender": "newest"}))) == {"blender"}
 
 
 def test_spot_on_a_farm_without_a_market_is_refused_at_its_field(site: Site) -> None:

@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
-from supervisor.cloud.aws.pool import Ec2Pool
+from supervisor.cloud.aws.policy import MOST_CHARACTERS, Place
+from supervisor.cloud.aws.pool import Ec2Pool, remove_group
+from supervisor.cloud.aws.pool_policy import POOL_OPERATIONS, pool_policy, pool_statements
 from supervisor.cloud.aws.session import AwsSession
 from supervisor.cloud.ports import Refused, Throttled, Unreachable
 from supervisor.config import AwsConfig, NodeTimes, PoolConfig
@@ -22,6 +24,7 @@ from tests.aws.moto_server import Moto
 
 NOW = datetime.now(UTC)
 LATER = NOW + timedelta(hours=2)
+PLACE = Place(identity=IDENTITY, region="us-east-1")
 TYPES = "c7i.4xlarge, c7a.4xlarge"
 
 
@@ -222,6 +225,40 @@ def test_nothing_is_asked_of_aws_while_nothing_changes(moto: Moto, farm: Renting
         pool.resize(2, until=LATER + timedelta(seconds=seconds))
 
     assert len(way.calls) == before
+
+
+# What the farm must be allowed for it
+
+
+def test_everything_that_the_pool_asks_for_is_in_its_policy_and_nothing_else_is(moto: Moto, farm: Renting, way: Way) -> None:
+    pool = _pool(farm, market="spot")
+    pool.resize(4, until=LATER)
+    pool.let_go(_alive(farm)[:1])
+    pool.release(_alive(farm)[1:2])
+    _pool(farm).resize(5, until=LATER)
+    pool.problem()
+    pool.remove()
+
+    asked = {call.operation for call in way.calls if call.service == "autoscaling"}
+    assert {f"auto-scaling:{name}" for name in asked} == set(POOL_OPERATIONS)
+    actions = {action for statement in pool_statements(PLACE) for action in statement.actions}
+    assert actions == {a for needed in POOL_OPERATIONS.values() for a in needed if a.startswith(("autoscaling:", "iam:Create"))}
+
+
+def test_the_pools_policy_fits_iam_and_changes_the_farms_group_alone() -> None:
+    policy = pool_policy(PLACE)
+
+    assert len(json.dumps(policy)) < MOST_CHARACTERS
+    for statement in policy["Statement"]:
+        is_looking = all(action.startswith("autoscaling:Describe") for action in statement["Action"])
+        assert is_looking or all(name.endswith((f"/{IDENTITY.name}", "/AWSServiceRoleForAutoScaling")) for name in statement["Resource"])
+
+
+def test_everybody_who_may_not_see_groups_has_none_to_remove(farm: Renting, way: Way) -> None:
+    _pool(farm).resize(1, until=LATER)
+    way.take(lambda call: Fault.REFUSED if call.operation == "DescribeAutoScalingGroups" else None)
+
+    assert remove_group(farm.session, IDENTITY.name) is None
 
 
 # Trouble

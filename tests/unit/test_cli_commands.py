@@ -17,6 +17,7 @@ from click.testing import CliRunner, Result
 from app.bootstrap import hold_lock, open_database
 from app.cli import main
 from app.cli.local import opened_farm
+from supervisor.cloud.ports import BlenderFound
 from supervisor.commands import accounts
 from supervisor.config import Config
 from supervisor.domain.cost import Run
@@ -275,6 +276,18 @@ def test_submit_asks_for_a_way_of_the_files_and_says_where_there_is_none(env: di
     done = kiln("submit", SAMPLE, "--workspace", "snapshot", env=env)
     assert done.exit_code == 1
     assert "this farm renders on its own machine" in done.stderr
+
+
+def test_submit_asks_for_a_blender_and_says_that_it_is_newer_than_the_file(site: Site, env: dict[str, str]) -> None:
+    site.cloud.premises.blenders_found = [BlenderFound(version=version, where="here") for version in ("4.5.15", "5.2.2")]
+    done = kiln("submit", SAMPLE, "--blender", "5.2", env=env)
+    assert done.exit_code == 0, done.stderr
+    assert "Saved by Blender 4.5; rendered with 5.2.2." in done.stderr
+    seen: Any = site.ask("GET", f"/jobs/{done.stdout.split()[0]}").json
+    assert (seen["settings"]["blender"], seen["blender_version"]) == ("5.2", "5.2.2")
+    refused = kiln("submit", SAMPLE, "--blender", "4.4", env=env)
+    assert refused.exit_code == 1
+    assert "this farm has no Blender 4.4; it has 4.5.15, 5.2.2" in refused.stderr
 
 
 def test_submit_with_json_prints_json_alone(env: dict[str, str]) -> None:

@@ -52,7 +52,7 @@ def test_the_cloud_is_asked_for_what_the_job_needs(bench: FakeFarm) -> None:
             max_price_usd_per_h=Decimal("0.2"),
             instance_types=("c7i.4xlarge",),
             bytes=7,
-            blender_version=(4, 2),
+            blender_version=(4, 5, 15),
         )
     ]
 

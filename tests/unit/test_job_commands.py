@@ -74,6 +74,7 @@ def test_a_submitted_job_has_the_frames_asked_for(bench: FakeFarm) -> None:
         (JobSettings(instances=65), "instances", "1 to 64"),
         (JobSettings(scene="Attic"), "scene", "it has “Scene”"),
         (JobSettings(camera="Drone"), "camera", "it has “Camera”"),
+        (JobSettings(blender="4.4"), "blender", r"no Blender 4\.4; it has 4\.5\.15"),
         (JobSettings(market=Market.SPOT), "market", "spot needs AWS"),
         (JobSettings(max_price_usd_per_h=Decimal(1)), "max_price_usd_per_h", "spot"),
         (JobSettings(instance_types=("g5.xlarge",)), "instance_types", "its own machine"),

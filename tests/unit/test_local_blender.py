@@ -67,6 +67,11 @@ def test_configured_command_is_the_only_one(tmp_path: Path, monkeypatch: pytest.
     assert search(tmp_path, command=f"'{other}'") == ([("blender", "5.0.1")], "")
 
 
+def test_several_commands_are_configured_by_commas(tmp_path: Path) -> None:
+    old, new = blender(tmp_path / "a, b", "4.2.1"), blender(tmp_path / "c", "4.5.1")
+    assert search(tmp_path, command=f" '{old}' , {new},") == ([("blender", "4.2.1"), ("blender", "4.5.1")], "")
+
+
 def test_configured_python_is_told_from_a_blender(tmp_path: Path) -> None:
     python = program(tmp_path, "python", """case "$1" in --version) echo "Python 3.11.7";; *) echo "Blender 4.5.15 LTS";; esac""")
     assert search(tmp_path, command=str(python)) == ([("bpy", "4.5.15")], "")
@@ -102,21 +107,16 @@ def test_damaged_memory_of_versions_is_made_anew(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("there", "saved_by", "chosen"),
+    ("there", "wanted", "chosen"),
     [
         (["4.2.1", "4.5.1", "5.0.1"], (4, 5), "4.5.1"),
         (["4.5.1", "4.5.10", "4.5.2"], (4, 5), "4.5.10"),
-        (["4.2.1", "4.5.1", "5.0.1"], (4, 3), "4.5.1"),
-        (["4.5.1", "5.0.1"], (3, 6), "4.5.1"),
-        (["4.5.1", "5.0.1"], (5, 2), "5.0.1"),
-        (["5.0.1"], (2, 93), "5.0.1"),
+        (["4.5.1", "4.5.10", "4.5.2"], (4, 5, 2), "4.5.2"),
+        (["4.5.1", "4.5.10"], (4, 5, 7), "4.5.10"),
+        (["4.2.1", "5.0.1"], (4, 5, 1), None),
+        ([], (4, 5), None),
     ],
 )
-def test_file_is_rendered_by_its_own_series_or_the_next_newer(there: list[str], saved_by: tuple[int, int], chosen: str) -> None:
-    found = choose_blender([LocalBlender(command="b", kind="blender", version=version) for version in there], saved_by)
-    assert found is not None
-    assert found.version == chosen
-
-
-def test_nothing_is_chosen_from_nothing() -> None:
-    assert choose_blender([], (4, 5)) is None
+def test_job_gets_its_very_blender_or_another_of_the_series(there: list[str], wanted: tuple[int, ...], chosen: str | None) -> None:
+    found = choose_blender([LocalBlender(command="b", kind="blender", version=version) for version in there], wanted)
+    assert (found and found.version) == chosen

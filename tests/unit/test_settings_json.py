@@ -21,6 +21,7 @@ WHOLE = JobSettings(
     workspace_mode=WorkspaceMode.SNAPSHOT,
     scene="Scene",
     camera="Camera",
+    blender="4.5",
     output=OutputSettings(name="a_", format="PNG", resolution_pct=50, samples=8),
     persistent_data=False,
 )
@@ -33,6 +34,6 @@ def test_settings_come_back_as_they_were_written(settings: JobSettings) -> None:
 
 def test_settings_of_a_farm_before_it_rented_can_be_read() -> None:
     raw = settings_to_json(JobSettings(frames="1-3"))
-    for name in ("workspace_mode", "max_cost_usd", "scout"):
+    for name in ("workspace_mode", "max_cost_usd", "scout", "blender"):
         del raw[name]
     assert settings_from_json(raw) == JobSettings(frames="1-3")

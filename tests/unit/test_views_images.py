@@ -14,7 +14,9 @@ from ami.builds import BuildStatus
 from ami.recipe import BadRecipe, Recipe, read_recipe
 from supervisor.cloud.ports import SIGNED_OUT, NoCapacity, Refused, SignedOut, Unreachable
 from supervisor.config import Config
+from supervisor.domain.job import JobStatus
 from tests.fakes.account import FakeAccount
+from tests.fakes.farm import set_price
 from tests.fakes.images import FakeImages
 
 from .web_site import WebSite, a_web_site, as_somebody_else, root
@@ -232,6 +234,16 @@ def test_pruning_says_what_goes_and_removes_that_alone(site: WebSite, images: Fa
     assert images.removed == ["ami-0old"]
     assert "Removed, with its snapshots: ami-0old." in text
     assert "Removes 1 image that nothing uses: ami-0later" in text
+
+
+def test_image_that_an_unfinished_job_needs_for_its_next_instances_is_kept(artist: WebSite, site: WebSite, images: FakeImages) -> None:
+    set_price(artist.fake.cloud, "3.60")
+    job = artist.a_job(JobStatus.PAUSED)
+    images.an_image("ami-0new", blenders=("5.2.2",))
+    images.an_image("ami-0old", age_days=30, blenders=("4.5.15",), used_by=())
+    assert f'Kept: Blender 4.5.15 for <a href="/jobs/{job}">' in site.get("/images/list").text
+    site.post("/images/prune", {"image": "ami-0old"})
+    assert images.removed == []
 
 
 def test_pruning_leaves_what_came_into_use_since_the_page_was_shown(site: WebSite, images: FakeImages) -> None:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
-from supervisor import queries
-from supervisor.config import Config
-from supervisor.domain.workspace import WorkspaceMode
+import pytest
 
-from .web_site import WebSite, a_web_site
+from supervisor import queries
+from supervisor.cloud.ports import BlenderFound
+from supervisor.config import Config
+from supervisor.domain.job import JobStatus
+from supervisor.domain.workspace import WorkspaceMode
+from tests.fakes.account import FakeAccount
+from tests.fakes.farm import an_inspection
+from tests.fakes.images import FakeImages
+
+from .web_site import WebSite, a_web_site, as_somebody_else
 
 RENTS = Config.model_validate({"cloud": {"provider": "aws"}})
 
@@ -38,3 +46,79 @@ def test_chosen_way_of_the_files_is_kept_and_shown_until_it_is_the_farms_choice_
 def test_way_that_there_is_not_is_refused_at_its_field(tmp_path: Path) -> None:
     with a_web_site(tmp_path, config=RENTS) as site:
         assert "pick one of the list" in wish(site, site.a_draft(), "floppy")
+
+
+# Which Blender
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[WebSite]:
+    with a_web_site(tmp_path) as site:
+        has(site, "4.2.23", "4.5.14", "5.2.2")
+        yield site
+
+
+def has(site: WebSite, *versions: str) -> None:
+    """Let the farm have these Blenders."""
+    site.fake.cloud.premises.blenders_found = [BlenderFound(version=version, where="somewhere") for version in versions]
+
+
+def a_draft(site: WebSite, *, saved_by: tuple[int, int] = (4, 3)) -> str:
+    return site.a_draft(inspection=an_inspection(version=saved_by))
+
+
+def choose(site: WebSite, job: str, series: str, *, then: str = "keep-settings") -> str:
+    """Choose a Blender. Returns: what the page answers"""
+    return site.post(f"/jobs/{job}/{then}", {"instances": "1", "frames": "1-3", "blender": series}).text
+
+
+def test_blenders_of_the_farm_are_offered_but_for_those_older_than_the_file(site: WebSite) -> None:
+    form = site.get(f"/jobs/{a_draft(site)}/form").text
+    assert '<option value="4.2" disabled>4.2.23 (older than the file)</option>' in form
+    assert '<option value="4.5">4.5.14</option>' in form
+    assert '<option value="5.2">5.2.2</option>' in form
+    has(site, "4.5.14")
+    assert 'name="blender"' not in site.get(f"/jobs/{a_draft(site)}/form").text, "there is nothing to choose"
+
+
+def test_blender_of_another_series_than_the_files_is_told_before_the_job_is_submitted(site: WebSite) -> None:
+    job = a_draft(site)
+    assert "Saved by Blender 4.3; rendered with 4.5.14." in site.get(f"/jobs/{job}/check").text
+    assert "Saved by Blender 4.3; rendered with 5.2.2." in choose(site, job, "5.2")
+    assert '<option value="5.2" selected>' in site.get(f"/jobs/{job}/form").text
+    assert "rendered with" not in site.get(f"/jobs/{a_draft(site, saved_by=(4, 5))}/check").text
+
+
+def test_submitted_job_says_on_its_page_what_it_is_rendered_with(site: WebSite) -> None:
+    job = a_draft(site)
+    choose(site, job, "5.2", then="submit")
+    assert site.fake.status(job) is JobStatus.SUBMITTED
+    page = site.get(f"/jobs/{job}").text
+    assert "Saved by Blender 4.3; rendered with 5.2.2." in page
+    assert '<dd class="num">5.2.2' in page
+
+
+def test_blender_that_can_not_be_had_is_refused_at_its_field(site: WebSite) -> None:
+    job = a_draft(site)
+    assert "this farm has no Blender 4.4; it has 4.2.23, 4.5.14, 5.2.2" in choose(site, job, "4.4").replace("This", "this")
+    refused = choose(site, job, "4.2", then="submit")
+    assert 'id="blender-error"' in refused
+    assert "choose 4.5.14 or 5.2.2" in refused
+
+
+def test_chosen_blender_that_has_gone_is_named_as_gone(site: WebSite) -> None:
+    job = a_draft(site)
+    choose(site, job, "5.2")
+    has(site, "4.5.14")
+    assert '<option value="5.2" selected>5.2 (not on this farm)</option>' in site.get(f"/jobs/{job}/form").text
+    assert "no Blender 5.2; it has 4.5.14" in site.get(f"/jobs/{job}/check").text
+
+
+def test_farm_without_an_image_leads_an_admin_to_the_page_that_builds_one(tmp_path: Path) -> None:
+    with a_web_site(tmp_path, config=RENTS, account=FakeAccount(), images=FakeImages()) as artist:
+        has(artist)
+        job = artist.a_draft()
+        said = "There is no image with a Blender that instances could start from; an administrator builds one on the "
+        assert f"{said}page “Images”" in artist.get(f"/jobs/{job}/check").text
+        admin = as_somebody_else(artist, "root", "admin")
+        assert f'{said}<a href="/images">page “Images”</a>' in admin.get(f"/jobs/{job}/check").text

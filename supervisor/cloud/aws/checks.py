@@ -30,11 +30,11 @@ from supervisor.domain.instance import Market
 from . import quota_checks
 from .believed import Believed
 from .errors import aws_errors
+from .images import build_one
 from .instance_types import InstanceType
 from .launch_site import LaunchSite, Place
 from .permissions import look_at_permissions
 from .policy import SPOT_ROLE, Part
-from .policy import Place as PolicyPlace
 from .quota_checks import Allowance, allowances_of
 from .quotas import Quota, quota_vcpus, quotas_of, vcpus_in_use
 from .session import AwsSession
@@ -46,8 +46,7 @@ _SKEW_WARN_S = 60.0
 #: What quotas and running instances are is believed for so long by the checks of jobs.
 _BELIEVED_S = 60.0
 _PROBES = ("doctor/check", "received/doctor/check")
-#: What the farm does by itself, and what an administrator may do for it.
-_EVERY_DAY = (Part.RUN, Part.POOL)
+#: What an administrator may do for the farm.
 _PART_WORDS = {Part.SET_UP: "set up", Part.BUILD: "build images"}
 _SIGNED_OUT = Check(name="AWS credentials", is_ok=False, text=SIGNED_OUT, remedy=SIGN_IN)
 _SET_UP = "use the AWS page, or run `kiln aws setup`"
@@ -149,10 +148,16 @@ class AwsDoctor:
         yield Check(name="clock", is_ok=False, is_warning=abs(ahead_s) < _SKEW_BAD_S, text=text, remedy=remedy)
 
     def _check_permissions(self, caller: str) -> Iterator[Check]:
-        place = PolicyPlace(identity=self._setup.identity, region=self._session.region)
         image, instance_type = self._launchable()
-        found = look_at_permissions(self._session, place, parts=self._setup.parts, caller=caller, image=image, instance_type=instance_type)
-        needed = [action for part in _EVERY_DAY for action in found.lacking.get(part, ())]
+        found = look_at_permissions(
+            self._session,
+            self._setup.place,
+            granted=self._setup.granted,
+            caller=caller,
+            image=image,
+            instance_type=instance_type,
+        )
+        needed = found.lacking.get(Part.RUN, ())
         if needed:
             text = f"the farm's keys may not: {', '.join(needed)}"
             yield Check(name="AWS permissions", is_ok=False, text=text, remedy="give them the policy that `kiln aws policy` prints")
@@ -190,12 +195,7 @@ class AwsDoctor:
         images = self._site.images.all()
         if not images:
             text = "there is no image that instances could start from, or none that this version of Kiln can talk to"
-            yield Check(
-                name="images",
-                is_ok=False,
-                text=text,
-                remedy="build one on the page “Images”, or with `kiln ami build`; it takes about half an hour",
-            )
+            yield Check(name="images", is_ok=False, text=text, remedy=f"{build_one()}; it takes about half an hour")
         for image in images:
             blenders = ", ".join(image.blenders) or "of unknown version"
             text = f"Blender {blenders} on {image.id}, for {image.architecture}, {image.variant}"
@@ -208,7 +208,7 @@ class AwsDoctor:
             return
         for name in self._site.default_types:
             try:
-                self._site.places([name], (0, 0))
+                self._site.places([name], ())
             except Refused as error:
                 remedy = "change [aws] instance_types, or do what is said"
                 yield Check(name=f"instance type {name}", is_ok=False, is_warning=True, text=str(error), remedy=remedy)

@@ -27,7 +27,8 @@ _NO_SUCH_IMAGE = frozenset({"InvalidAMIID.NotFound", "InvalidAMIID.Malformed", "
 
 _VERSION = re.compile(r"\d+\.\d+(\.\d+)*")
 
-Series = tuple[int, int]
+#: A Blender: its version, or its series; empty: whichever.
+Wanted = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,14 +45,12 @@ class Image:
     root_gib: int
     created_at: str  #: ISO 8601
 
-    def series_for(self, wanted: Series) -> Series | None:
-        """The series of its Blenders that opens a file of the wanted one: that, or the next newer."""
-        return min((series for series in map(series_of, self.blenders) if series >= wanted), default=None)
+    def has(self, wanted: Wanted) -> bool:
+        """Say whether it has a Blender of the wanted one's series."""
+        return not wanted or wanted[:2] in {_numbers(version)[:2] for version in self.blenders}
 
-
-def series_of(version: str) -> Series:
-    major, minor, *_ = version.split(".")
-    return int(major), int(minor)
+    def has_exactly(self, wanted: Wanted) -> bool:
+        return wanted in {_numbers(version) for version in self.blenders}
 
 
 class Images:
@@ -87,11 +86,11 @@ class Images:
         """The newest image of an architecture, for work that needs no Blender. Errors: Refused - there is none; Throttled, Unreachable"""
         fitting = [image for image in self.all() if image.architecture == architecture]
         if not fitting:
-            raise Refused(f"there is no image for {architecture} instances: {_build()}")
+            raise Refused(f"there is no image for {architecture} instances: {build_one()}")
         return _best(fitting, is_gpu=False)
 
-    def choose(self, instance_type: InstanceType, wanted: Series) -> Image:
-        """The image for a job on an instance type: of the Blender series that saved its file, or of the next newer.
+    def choose(self, instance_type: InstanceType, wanted: Wanted) -> Image:
+        """The image for a job on an instance type: with the very Blender that it is rendered with, else with another of its series.
 
         Errors:  Refused - there is none, and what to do; Throttled, Unreachable
         """
@@ -103,17 +102,18 @@ class Images:
         if instance_type.has_gpu:
             there = [image for image in there if image.variant == GPU]
             if not there:
-                raise Refused(f"{instance_type.name} has a GPU, and there is no image with drivers for it: {_build('--variant gpu')}")
-        reached = [(series, image) for image in there if (series := image.series_for(wanted))]
-        if not reached:
-            raise Refused(f"no image has Blender {wanted[0]}.{wanted[1]} or newer (there is {_versions(there)}): {_build()}")
-        nearest = min(series for series, _ in reached)
-        return _best([image for series, image in reached if series == nearest], is_gpu=instance_type.has_gpu)
+                raise Refused(f"{instance_type.name} has a GPU, and there is no image with drivers for it: {build_one('--variant gpu')}")
+        fitting = [image for image in there if image.has(wanted)]
+        if not fitting:
+            text = f"no image for {instance_type.name} has Blender {_series(wanted)} (there is {_versions(there)})"
+            raise Refused(f"{text}: {build_one('--variant gpu' if instance_type.has_gpu else '')}, or choose another Blender for the job")
+        exact = [image for image in fitting if image.has_exactly(wanted)]
+        return _best(exact or fitting, is_gpu=instance_type.has_gpu)
 
-    def _checked(self, image: Image, wanted: Series) -> Image:
+    def _checked(self, image: Image, wanted: Wanted) -> Image:
         """The configured image, unless it says itself that it can't do it."""
-        if image.blenders and image.series_for(wanted) is None:
-            text = f"the image {image.id} ([aws] image) has no Blender {wanted[0]}.{wanted[1]} or newer (it has {_versions([image])})"
+        if image.blenders and not image.has(wanted):
+            text = f"the image {image.id} ([aws] image) has no Blender {_series(wanted)} (it has {_versions([image])})"
             raise Refused(f"{text}: name another there, or none")
         return image
 
@@ -154,11 +154,16 @@ def _best(images: Sequence[Image], *, is_gpu: bool) -> Image:
 def _lacking(why: str, chosen: str) -> str:
     if chosen:
         return f"{why}, and the image {chosen} ([aws] image) is made for others: name another there, or choose other instance types"
-    return f"{why}, and there is no image for them: {_build()}, or choose other instance types"
+    return f"{why}, and there is no image for them: {build_one()}, or choose other instance types"
 
 
-def _build(options: str = "") -> str:
+def build_one(options: str = "") -> str:
+    """What to do where an image lacks."""
     return f"build one on the page “Images”, or with `kiln ami build{f' {options}' if options else ''}`"
+
+
+def _series(wanted: Wanted) -> str:
+    return ".".join(map(str, wanted[:2]))
 
 
 def _versions(images: Sequence[Image]) -> str:

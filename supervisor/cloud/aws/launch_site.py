@@ -13,7 +13,7 @@ from supervisor.config import AwsConfig, NodeTimes, WorkspaceConfig, words
 
 from .believed import Believed
 from .identity import Identity
-from .images import Image, Images, Series
+from .images import Image, Images, Wanted
 from .instance_types import InstanceType, InstanceTypes
 from .network import Subnet, find_subnets
 from .session import AwsSession
@@ -79,10 +79,10 @@ class LaunchSite:
         self._subnets.forget()
         self._security_group.forget()
 
-    def places(self, types: Sequence[str], blender: Series) -> list[Place]:
+    def places(self, types: Sequence[str], blender: Wanted) -> list[Place]:
         """Every type in every subnet whose zone has it, each type with its image. Types without a fitting image are left out.
 
-        Shape:   types: empty: those that a job gets where it names none. Never empty, and all images have the same series of Blender for it
+        Shape:   types: empty: those that a job gets where it names none. Never empty
         Errors:  Refused - there is no such type, no image for any of them, or no zone that has one; Throttled, Unreachable
         """
         if not types and not self.default_types:
@@ -101,8 +101,8 @@ class LaunchSite:
             raise Refused(f"{', '.join(images)}: not offered in {zones}, where the farm's subnets are: choose other instance types")
         return found
 
-    def _images(self, types: Sequence[InstanceType], blender: Series) -> dict[str, Image]:
-        """The image of each type that has one. Those for another processor may have other Blenders: a job's instances must agree on one."""
+    def _images(self, types: Sequence[InstanceType], blender: Wanted) -> dict[str, Image]:
+        """The image of each type that has one."""
         found: dict[str, Image] = {}
         refusal: Refused | None = None
         for each in types:
@@ -112,14 +112,14 @@ class LaunchSite:
                 refusal = refusal or error
         if refusal and not found:
             raise refusal
-        nearest = min(_order(image, blender) for image in found.values())
-        return {name: image for name, image in found.items() if _order(image, blender) == nearest}
+        return found
 
-    def render_data(self, image: Image, *, job: str, workspace: str, workspace_bytes: int, blender: Series) -> dict[str, Any]:
+    def render_data(self, image: Image, *, job: str, workspace: str, workspace_bytes: int, blender: Wanted) -> dict[str, Any]:
         """The data of a launch of a job's instances, as RunInstances takes it."""
         kind = kind_of(workspace)
         devices = [workspace_device(workspace, self.site.workspace, bytes=workspace_bytes)] if kind is WorkspaceKind.VOLUME else []
-        told = user_data(self.site, self.agent(), role=Role.RENDER, workspace=kind, job=job, blender=image.series_for(blender))
+        # an image that does not say what it has gets its newest used
+        told = user_data(self.site, self.agent(), role=Role.RENDER, workspace=kind, job=job, blender=blender if image.blenders else ())
         return instance_data(self.site, image, self.security_group(), told, devices=devices)
 
     def stage_data(self, job: str, *, architecture: str = "x86_64") -> dict[str, Any]:
@@ -131,7 +131,3 @@ class LaunchSite:
         """The data of launches of the shared pool's instances, which its group makes by itself: their tags are in it."""
         told = user_data(self.site, self.agent(), role=Role.POOL, workspace=WorkspaceKind.S3, idle_s=idle_s)
         return instance_data(self.site, image, self.security_group(), told, tagged=("instance", "volume"))
-
-
-def _order(image: Image, blender: Series) -> Series:
-    return image.series_for(blender) or (0, 0)

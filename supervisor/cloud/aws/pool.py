@@ -15,10 +15,10 @@ from botocore.exceptions import ClientError
 from nodeimage.launch import Role
 from supervisor.cloud.ports import Removal, RemovalState, Unreachable
 from supervisor.config import NodeTimes, PoolConfig
+from supervisor.domain.blender import series_of
 
 from .errors import aws_errors, error_code
 from .identity import FARM_TAG, ROLE_TAG, Identity
-from .images import series_of
 from .launch_site import LaunchSite
 from .pool_plan import PoolPlan, differing, group_request, plan_of
 from .session import AwsSession
@@ -135,7 +135,7 @@ class Ec2Pool:
     def _plan(self) -> PoolPlan:
         """What the group is to launch: looked up, and kept in the account where that is lacking. Errors: Refused"""
         blenders = self._site.images.blenders()
-        places = self._site.places((), series_of(blenders[-1].version) if blenders else (0, 0))
+        places = self._site.places((), series_of(blenders[-1].version) if blenders else ())
         image = places[0].image
         idle_s = _KEPT_IDLE_S if self._pool.min_instances else max(3 * self._node.idle_s, _LEAST_IDLE_S)
         version = self._site.versions.ensure_for_pool(self._site.pool_data(image, idle_s=idle_s))

@@ -16,8 +16,9 @@ from .buckets import Bucket, BucketWish
 from .errors import aws_errors, error_code, is_absent, suppress_absent
 from .identity import FARM_TAG, Identity, tag_list, tags_of
 from .network import SecurityGroup
-from .node_role import InstanceProfile, NodeRole, ServiceRole
-from .policy import Part, parts_of
+from .node_role import InstanceProfile, NodeRole, SpotRole
+from .policy import Place, Statement, statements
+from .pool_policy import pool_statements
 from .session import AwsSession
 
 #: Description of the template's own version: those of jobs bear their job's id.
@@ -71,9 +72,14 @@ class AwsSetup:
         self._template_data = template_data
 
     @property
-    def parts(self) -> tuple[Part, ...]:
-        """What the farm's keys must be good for."""
-        return parts_of(has_pool=self._wishes.has_pool)
+    def place(self) -> Place:
+        """Where the farm's policy holds."""
+        return Place(identity=self.identity, region=self.session.region)
+
+    @property
+    def granted(self) -> tuple[Statement, ...]:
+        """What the farm's keys must be good for, as it is configured."""
+        return (*statements(self.place), *(pool_statements(self.place) if self._wishes.has_pool else ()))
 
     def plan(self, *, origin: str = "") -> Sequence[SetupStep]:
         """See how each thing is. Errors: CloudError"""
@@ -94,8 +100,7 @@ class AwsSetup:
 
     def steps(self, origin: str = "") -> list[Step]:
         group = self.security_group()
-        roles = [ServiceRole.of_spot(self.session), *([ServiceRole.of_scaling(self.session)] if self._wishes.has_pool else [])]
-        return [*self.buckets(origin), self.role(), self.profile(), *roles, group, self.template(group)]
+        return [*self.buckets(origin), self.role(), self.profile(), SpotRole(self.session), group, self.template(group)]
 
     def buckets(self, origin: str = "") -> list[Bucket]:
         identity, wishes = self.identity, self._wishes

@@ -11,7 +11,7 @@ from nodeimage.launch import LaunchData, Role, WorkspaceKind
 from supervisor.config import NodeTimes, WorkspaceConfig
 
 from .identity import FARM_TAG, JOB_TAG, ROLE_TAG, Identity, tag_list
-from .images import Image, Series
+from .images import Image
 from .volumes import WORKSPACE_DEVICE, gp3
 
 #: An id of this form names a snapshot of a volume; any other says that the nodes fetch the files themselves.
@@ -95,12 +95,12 @@ def user_data(
     role: Role,
     workspace: WorkspaceKind,
     job: str = "",
-    blender: Series | None = None,
+    blender: tuple[int, ...] = (),
     idle_s: float | None = None,
 ) -> LaunchData:
     """What an instance is told.
 
-    Shape:   blender: None: the newest on the image
+    Shape:   blender: a version, or a series; empty: the newest on the image
     Units:   idle_s: None: as nodes of a job
     """
     times = site.times

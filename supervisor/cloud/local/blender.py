@@ -26,6 +26,8 @@ log = structlog.get_logger(__name__)
 OLDEST = (4, 2)
 _PROBE_TIMEOUT_S = 120.0
 _VERSION = re.compile(r"^Blender (\d+\.\d+\.\d+)", re.MULTILINE)
+#: A quoted part may have commas in it.
+_BETWEEN_COMMAS = re.compile(r"""(?:'[^']*'|"[^"]*"|[^,])+""")
 _BPY_PROBE = "import bpy; print('Blender', bpy.app.version_string)"
 #: Shared libraries that Blender needs -> Debian's package of them.
 PACKAGES = {
@@ -63,7 +65,7 @@ class Search:
 
 
 def find_blenders(config: BlenderConfig, *, root: Path, cache: Path) -> Search:
-    """Search for Blenders: the configured command alone; else `blender` on the PATH, and the bpy wheel.
+    """Search for Blenders: the configured commands alone; else `blender` on the PATH, and the bpy wheel.
 
     Units:   root: the folder that a relative `bpy_python` starts from; cache: file that remembers versions from one start to the next
     """
@@ -84,12 +86,11 @@ def find_blenders(config: BlenderConfig, *, root: Path, cache: Path) -> Search:
     return Search(found=tuple(sorted(found.values(), key=_by_version)), problems=tuple(problems))
 
 
-def choose_blender(blenders: Sequence[LocalBlender], saved_by: tuple[int, int]) -> LocalBlender | None:
-    """Choose for a file by the series that saved it: that one, else the next newer, else the newest. Returns: None if there is none."""
-    ordered = sorted(blenders, key=_by_version)
-    same = [blender for blender in ordered if blender.series == saved_by]
-    newer = [blender for blender in ordered if blender.series > saved_by]
-    return next(iter(same[-1:] or newer[:1] or ordered[-1:]), None)
+def choose_blender(blenders: Sequence[LocalBlender], wanted: tuple[int, ...]) -> LocalBlender | None:
+    """Choose the version that a job is rendered with, else the newest of its series. Returns: None if there is none."""
+    series = [blender for blender in sorted(blenders, key=_by_version) if blender.series == wanted[:2]]
+    exact = [blender for blender in series if _by_version(blender) == wanted]
+    return next(iter(exact or series[-1:]), None)
 
 
 class BlenderUnusable(Exception):
@@ -115,8 +116,8 @@ def _by_version(blender: LocalBlender) -> tuple[int, ...]:
 
 
 def _candidates(config: BlenderConfig, root: Path) -> list[tuple[str, Literal["blender", "bpy"] | None]]:
-    if config.command:
-        return [(config.command, None)]
+    if config.command.strip():
+        return [(command.strip(), None) for command in _BETWEEN_COMMAS.findall(config.command) if command.strip()]
     candidates: list[tuple[str, Literal["blender", "bpy"] | None]] = []
     on_path = shutil.which("blender")
     if on_path:

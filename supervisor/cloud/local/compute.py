@@ -106,7 +106,7 @@ class LocalCompute:
                 raise NoCapacity(f"can't launch {spec.count} instances for {spec.job}: all {self._slots} slots of this machine are taken")
             blender = choose_blender(self._blenders(), spec.blender_version)
             if blender is None:
-                raise Refused(f"can't launch instances for {spec.job}: there is no Blender on this machine; `kiln doctor` says what to do")
+                raise Refused(f"can't launch instances for {spec.job}: {_no_blender(self._blenders(), spec.blender_version)}")
             source = self._snapshot_folder(spec.workspace)
             if not source.is_dir():
                 raise Refused(f"can't launch instances for {spec.job}: the workspace {spec.workspace} is gone")
@@ -320,3 +320,10 @@ def _status(instance: LocalInstance) -> InstanceStatus:
     if instance.ending_at:
         return InstanceStatus.TERMINATING
     return InstanceStatus.RUNNING if instance.process else InstanceStatus.PENDING
+
+
+def _no_blender(there: Sequence[LocalBlender], wanted: tuple[int, ...]) -> str:
+    if not there:
+        return "there is no Blender on this machine; `kiln doctor` says what to do"
+    series = ".".join(map(str, wanted[:2]))
+    return f"it is rendered with Blender {series}, and this machine has {', '.join(blender.version for blender in there)} now"
