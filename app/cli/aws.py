@@ -17,6 +17,8 @@ from .failure import Failed
 from .local import opened_farm, with_data
 from .options import with_json
 
+#: Without white space, in one managed policy.
+_MOST_CHARACTERS = 6144
 _MARKS = {
     StepState.READY: ("ready   ", "green"),
     StepState.ABSENT: ("make    ", "cyan"),
@@ -116,15 +118,18 @@ def _ask(question: str, *, yes: bool) -> None:
 
 
 @aws.command()
-@click.option(
-    "--part",
-    type=click.Choice(["run", "setup", "build", "pool"]),
-    help="What that takes alone. What a shared pool takes is in no other part, and not in the whole.",
-)
+@click.option("--part", type=click.Choice(["run", "setup", "build", "pool"]), help="What that takes alone.")
 @with_data
 @with_json
 def policy(part: str | None, data: Path, config_file: Path | None, as_json: bool) -> None:
-    """Print the least IAM policy that the farm's keys need. It asks AWS nothing, so it works before there are keys."""
+    """Print the least IAM policy that the farm's keys need. It asks AWS nothing, so it works before there are keys.
+
+    --part: what it takes to run the farm, to set it up (and take it down), to build images, to have a pool that jobs share.
+    """
     with opened_farm(data, config_file) as farm:
         found = cloud_account.account_of(farm).policy(part=part or "")
     click.echo(json.dumps(found, indent=None if as_json else 1))
+    length = len(json.dumps(found, separators=(",", ":")))
+    if length > _MOST_CHARACTERS:
+        said = f"this is {length} characters, and IAM takes {_MOST_CHARACTERS} in one managed policy: make several, each with a --part"
+        click.echo(said, err=True)

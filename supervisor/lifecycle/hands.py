@@ -16,7 +16,6 @@ from supervisor.store.jobs import Job
 
 from .launches import expected
 
-_PRESENT = frozenset({InstanceStatus.REQUESTED, InstanceStatus.PENDING, InstanceStatus.RUNNING})
 #: What a node that holds no frame says of itself.
 _FREE = frozenset({NodeState.STARTING, NodeState.OPENING, NodeState.IDLE})
 
@@ -26,7 +25,7 @@ def is_at_work(instance: Instance) -> bool:
     and has not said goodbye.
     """
     said_goodbye = instance.heartbeat is not None and instance.heartbeat.state is NodeState.GONE
-    return instance.status in _PRESENT and not said_goodbye and not instance.is_taken_back
+    return instance.is_up and not said_goodbye and not instance.is_taken_back
 
 
 def is_free(instance: Instance) -> bool:

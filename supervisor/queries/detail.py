@@ -93,7 +93,7 @@ def file_view(file: FileRow, *, main_id: str | None) -> FileView:
 
 def _hindrance(job: Job, rented: list[Instance]) -> tuple[Problem, ...]:
     """What keeps every node of a job from rendering: it passes with the nodes' next heartbeats, so no row keeps it."""
-    beats = [one.heartbeat for one in rented if one.is_rented and one.heartbeat]
+    beats = [one.heartbeat for one in rented if one.is_up and one.heartbeat]
     if job.status is not JobStatus.RENDERING or not beats or not all(beat.problem for beat in beats):
         return ()
     remedy = (

@@ -117,7 +117,7 @@ def _name_of_main_file(connection: Connection, job: str) -> str:
 def _eta_s(connection: Connection, job: Job) -> float | None:
     if job.status is not JobStatus.RENDERING:
         return None
-    beats = [(instance, instance.heartbeat) for instance in instances.instances_of(connection, job.id) if instance.is_rented]
+    beats = [(instance, instance.heartbeat) for instance in instances.instances_of(connection, job.id) if instance.is_up]
     return eta.remaining_s(
         frame_s=eta.seconds_per_frame(frames.newest_render_times(connection, job.id, limit=eta.MEASURED_FRAMES)),
         unended=wanted_counts(connection, job).unended,

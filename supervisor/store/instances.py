@@ -62,6 +62,11 @@ class Instance:
         return self.status in RENTED
 
     @property
+    def is_up(self) -> bool:
+        """Say whether it runs or is about to, as far as anybody knows: one that is stopped or ending is not."""
+        return self.status in {InstanceStatus.REQUESTED, InstanceStatus.PENDING, InstanceStatus.RUNNING}
+
+    @property
     def at_job(self) -> str:
         """The job that its node is at. Empty: none at present"""
         return self.job or self.works_for

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.models.instances import StateReason
 from moto.ssm.models import Parameter, ssm_backends
 
@@ -152,10 +153,13 @@ def tags(thing: str) -> dict[str, str] | None:
 
 
 def template_data(template: str, version: str) -> dict[str, Any]:
-    """The data of a version of a launch template, by its id or name."""
+    """The data of a version of a launch template, by its id or name. Returns: empty: there is none"""
     backend = backend_of()
-    found = backend.launch_templates[backend.launch_template_name_to_ids.get(template, template)]
-    data: dict[str, Any] = (found.default_version() if version == "$Default" else found.get_version(version)).data
+    found = backend.launch_templates.get(backend.launch_template_name_to_ids.get(template, template))
+    try:
+        data: dict[str, Any] = (found.default_version() if version == "$Default" else found.get_version(version)).data if found else {}
+    except EC2ClientError:
+        return {}
     return data
 
 

@@ -2,82 +2,95 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import pytest
 
-from supervisor.cloud.ports import LaunchSpec, RentedInstance
+from supervisor.cloud.aws.session import AwsSession
+from supervisor.cloud.ports import Compute, RentedInstance
 from supervisor.domain.instance import InstanceStatus, Market
+from tests.aws.farm import SPEC, Renting, set_up_farm
+from tests.aws.moto_server import Moto
 from tests.fakes import FakeCompute
 
 _S = InstanceStatus
-SPEC = LaunchSpec(
-    job="job_a",
-    count=2,
-    market=Market.ON_DEMAND,
-    max_price_usd_per_h=None,
-    instance_types=(),
-    workspace="frozen-job_a",
-    blender_version=(4, 5),
-)
+_ENDED = frozenset({_S.TERMINATING, _S.TERMINATED})
+
+
+@dataclass
+class Place:
+    compute: Compute
+    be_slow: Callable[[], object]  #: instances come up when something else happens
+
+    def launched(self, market: Market = Market.ON_DEMAND) -> list[RentedInstance]:
+        self.compute.launch(replace(SPEC, market=market), request_id="launch_1")
+        return list(self.compute.instances())
+
+    def statuses(self) -> list[InstanceStatus]:
+        return [instance.status for instance in self.compute.instances()]
 
 
 @pytest.fixture
-def compute() -> FakeCompute:
+def fake() -> Place:
     compute = FakeCompute()
     compute.can_stop = True
-    return compute
+    return Place(compute, be_slow=lambda: setattr(compute, "comes_up", False))
 
 
-def _launched(compute: FakeCompute, market: Market = Market.ON_DEMAND) -> list[RentedInstance]:
-    compute.launch(replace(SPEC, market=market), request_id="r1")
-    return list(compute.instances())
+@pytest.fixture
+def aws(moto: Moto, aws_session: AwsSession) -> Place:
+    set_up_farm(moto)
+    return Place(Renting(aws_session).compute, be_slow=lambda: moto.change(is_slow=True))
 
 
-def _statuses(compute: FakeCompute) -> list[InstanceStatus]:
-    return [instance.status for instance in compute.instances()]
+@pytest.fixture(params=["fake", "aws"])
+def place(request: pytest.FixtureRequest) -> Place:
+    found = request.getfixturevalue(request.param)
+    assert isinstance(found, Place)
+    return found
 
 
-def test_an_on_demand_instance_is_stopped_and_started_again_as_the_same_node(compute: FakeCompute) -> None:
-    before = _launched(compute)
+def test_an_on_demand_instance_is_stopped_and_started_again_as_the_same_node(place: Place) -> None:
+    before = place.launched()
 
-    compute.stop([one.id for one in before])
-    assert _statuses(compute) == [_S.STOPPED] * 2
-    compute.start([one.id for one in before])
+    place.compute.stop([one.id for one in before])
+    assert place.statuses() == [_S.STOPPED] * 2
+    place.compute.start([one.id for one in before])
 
-    assert _statuses(compute) == [_S.RUNNING] * 2
-    assert [(one.id, one.node) for one in compute.instances()] == [(one.id, one.node) for one in before]
+    assert place.statuses() == [_S.RUNNING] * 2
+    assert {(one.id, one.node) for one in place.compute.instances()} == {(one.id, one.node) for one in before}
 
 
-def test_stopping_and_starting_again_what_is_stopped_or_runs_is_no_error(compute: FakeCompute) -> None:
-    ids = [one.id for one in _launched(compute)]
+def test_stopping_and_starting_again_what_is_stopped_or_runs_is_no_error(place: Place) -> None:
+    ids = [one.id for one in place.launched()]
     for _ in range(2):
-        compute.stop(ids)
+        place.compute.stop(ids)
     for _ in range(2):
-        compute.start([*ids, "i-nobody"])
+        place.compute.start([*ids, "i-0123456789abcdef0"])
 
-    assert _statuses(compute) == [_S.RUNNING] * 2
-
-
-def test_a_spot_instance_that_is_to_stop_ends(compute: FakeCompute) -> None:
-    compute.stop([one.id for one in _launched(compute, Market.SPOT)])
-
-    assert _statuses(compute) == [_S.TERMINATED] * 2
+    assert place.statuses() == [_S.RUNNING] * 2
 
 
-def test_an_instance_that_does_not_run_yet_and_is_to_stop_ends(compute: FakeCompute) -> None:
-    compute.comes_up = False
+def test_a_spot_instance_that_is_to_stop_ends(place: Place) -> None:
+    place.compute.stop([one.id for one in place.launched(Market.SPOT)])
 
-    compute.stop([one.id for one in _launched(compute)])
-
-    assert _statuses(compute) == [_S.TERMINATED] * 2
+    assert set(place.statuses()) <= _ENDED
 
 
-def test_a_stopped_instance_can_be_ended_and_not_started_after_that(compute: FakeCompute) -> None:
-    ids = [one.id for one in _launched(compute)]
-    compute.stop(ids)
+def test_an_instance_that_does_not_run_yet_and_is_to_stop_ends(place: Place) -> None:
+    place.be_slow()
 
-    compute.terminate(ids)
-    compute.start(ids)
+    place.compute.stop([one.id for one in place.launched()])
 
-    assert _statuses(compute) == [_S.TERMINATED] * 2
+    assert set(place.statuses()) <= _ENDED
+
+
+def test_a_stopped_instance_can_be_ended_and_not_started_after_that(place: Place) -> None:
+    ids = [one.id for one in place.launched()]
+    place.compute.stop(ids)
+
+    place.compute.terminate(ids)
+    place.compute.start(ids)
+
+    assert set(place.statuses()) <= _ENDED

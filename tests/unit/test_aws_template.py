@@ -97,7 +97,7 @@ def test_staging_instance_is_launched_with_the_data_as_it_is(moto: Moto, aws_ses
     site = Renting(aws_session).site
     data = site.stage_data("job_a")
     assert (told_to(data).role, told_to(data).workspace, told_to(data).job) == (Role.STAGE, WorkspaceKind.BLANK, "job_a")
-    ec2 = aws_session.client("ec2")
+    ec2 = moto.client("ec2")  # as AWS takes the data; the farm adds the instance's tags
     [one] = ec2.run_instances(**data, InstanceType="c7i.xlarge", SubnetId=site.subnets()[0].id, MinCount=1, MaxCount=1)["Instances"]
     assert one["ImageId"] == IMAGE
     [volume] = ec2.describe_volumes(Filters=[{"Name": "tag:kiln:role", "Values": ["stage"]}])["Volumes"]

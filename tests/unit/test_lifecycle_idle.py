@@ -260,6 +260,19 @@ def test_only_as_many_stopped_instances_are_started_as_there_is_work_for(bench: 
     assert bench.cloud.compute.alive() == []
 
 
+def test_a_stopped_instance_counts_for_no_estimate_and_hides_no_problem(bench: FakeFarm, nodes: FakeNodes) -> None:
+    job = _paused(bench, nodes, frames="1-3")
+    commands.resume_job(bench.farm, job)
+    _ticks(bench, 2)
+    (node,) = nodes.alive()
+    node.beat(NodeState.DELIVERING, problem="The node's disk is full.")
+    bench.tick()
+
+    assert [one.status for one in bench.cloud.compute.alive()].count(_S.STOPPED) == 1
+    assert [problem.code for problem in queries.job_detail(bench.farm, job).problems] == ["nodes_hindered"]
+    assert queries.job_summary(bench.farm, job).eta_s == pytest.approx(2.0)
+
+
 def test_a_paused_job_that_is_cancelled_ends_its_stopped_instances(bench: FakeFarm, nodes: FakeNodes) -> None:
     job = _paused(bench, nodes)
 

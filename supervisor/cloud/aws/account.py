@@ -8,7 +8,6 @@ from supervisor.cloud.ports import Refused, Removal, SetupStep, SignedIn
 
 from .errors import aws_errors
 from .policy import Part, Place, farm_policy
-from .pool_policy import pool_policy
 from .session import AwsSession, Keys
 from .setup import AwsSetup
 from .teardown import tear_down
@@ -40,9 +39,7 @@ class AwsAccount:
 
     def policy(self, *, part: str = "") -> Mapping[str, object]:
         place = Place(identity=self._setup.identity, region=self._session.region)
-        if part == "pool":
-            return pool_policy(place)
-        return farm_policy(place, parts=[Part(part)] if part else tuple(Part))
+        return farm_policy(place, parts=[Part(part)] if part else self._setup.parts)
 
     def plan(self, *, origin: str = "") -> Sequence[SetupStep]:
         return self._setup.plan(origin=origin)

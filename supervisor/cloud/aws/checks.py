@@ -34,7 +34,7 @@ from .images import build_one
 from .instance_types import InstanceType
 from .launch_site import LaunchSite, Place
 from .permissions import look_at_permissions
-from .policy import SPOT_ROLE
+from .policy import SPOT_ROLE, Part
 from .policy import Place as PolicyPlace
 from .quota_checks import Allowance, allowances_of
 from .quotas import Quota, quota_vcpus, quotas_of, vcpus_in_use
@@ -47,6 +47,9 @@ _SKEW_WARN_S = 60.0
 #: What quotas and running instances are is believed for so long by the checks of jobs.
 _BELIEVED_S = 60.0
 _PROBES = ("doctor/check", "received/doctor/check")
+#: What the farm does by itself, and what an administrator may do for it.
+_EVERY_DAY = (Part.RUN, Part.POOL)
+_PART_WORDS = {Part.SET_UP: "set up", Part.BUILD: "build images"}
 _SIGNED_OUT = Check(name="AWS credentials", is_ok=False, text=SIGNED_OUT, remedy=SIGN_IN)
 _SET_UP = "use the AWS page, or run `kiln aws setup`"
 
@@ -149,13 +152,18 @@ class AwsDoctor:
     def _check_permissions(self, caller: str) -> Iterator[Check]:
         place = PolicyPlace(identity=self._setup.identity, region=self._session.region)
         image, instance_type = self._launchable()
-        found = look_at_permissions(self._session, place, caller=caller, image=image, instance_type=instance_type)
-        if found.lacking:
-            text = f"the farm's keys may not: {', '.join(found.lacking)}"
+        found = look_at_permissions(self._session, place, parts=self._setup.parts, caller=caller, image=image, instance_type=instance_type)
+        needed = [action for part in _EVERY_DAY for action in found.lacking.get(part, ())]
+        if needed:
+            text = f"the farm's keys may not: {', '.join(needed)}"
             yield Check(name="AWS permissions", is_ok=False, text=text, remedy="give them the policy that `kiln aws policy` prints")
-            return
-        some = "" if found.is_whole else " that can be tried without renting anything"
-        yield Check(name="AWS permissions", is_ok=True, text=f"the {found.tried} permissions{some} are there")
+        elif found.lacking:
+            # a studio may keep from the farm what it needs seldom
+            without = " and ".join(_PART_WORDS[part] for part in found.lacking)
+            yield Check(name="AWS permissions", is_ok=True, text=f"those to run are there; to {without} takes other keys")
+        else:
+            some = "" if found.is_whole else " that can be tried without renting anything"
+            yield Check(name="AWS permissions", is_ok=True, text=f"the {found.tried} permissions{some} are there")
 
     def _launchable(self) -> tuple[str, str]:
         """An image and a type to try a launch with; empty: there are none yet."""

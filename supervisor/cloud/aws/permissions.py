@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,8 @@ from botocore.exceptions import ClientError
 
 from .errors import aws_errors, error_code
 from .identity import FARM_TAG
-from .policy import OPERATIONS, Place, Statement, statements
+from .operations import OPERATIONS
+from .policy import Part, Place, Statement, statements
 from .session import AwsSession
 
 _DENIED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "UnauthorizedException"})
@@ -24,30 +25,36 @@ _NEEDED: Mapping[str, Mapping[str, Any]] = {"DescribeLaunchTemplateVersions": {"
 class Permissions:
     """What was found out."""
 
-    lacking: tuple[str, ...]  #: IAM actions
+    lacking: Mapping[Part, tuple[str, ...]]  #: IAM actions, by what they are needed for
     tried: int  #: IAM actions that were looked at
     is_whole: bool  #: every action of the policy was
 
 
-def look_at_permissions(session: AwsSession, place: Place, *, caller: str, image: str = "", instance_type: str = "") -> Permissions:
+def look_at_permissions(
+    session: AwsSession, place: Place, *, parts: Collection[Part], caller: str, image: str = "", instance_type: str = ""
+) -> Permissions:
     """See which permissions are lacking. Changes nothing.
 
     Shape:   caller: the resource name that the keys sign in as; image, instance_type: to try a launch with; empty: none is tried
     Errors:  CloudError
     """
-    granted = statements(place)
+    granted = [statement for statement in statements(place) if statement.part in parts]
     source = _principal(caller)
     results = _simulated(session, granted, source, account=caller.split(":")[4]) if source else None
     if results is None:
         tries = [*_reads(session, place), *_changes(session, place, image=image, instance_type=instance_type)]
         with aws_errors("try the farm's permissions"):
-            results = [(action, _is_allowed(call)) for action, call in tries]
+            results = [(Part.RUN, action, _is_allowed(call)) for action, call in tries]
         return Permissions(lacking=_refused(results), tried=len(results), is_whole=False)
-    return Permissions(lacking=_refused(results), tried=len({action for action, _ in results}), is_whole=True)
+    return Permissions(lacking=_refused(results), tried=len({action for _, action, _ in results}), is_whole=True)
 
 
-def _refused(results: Iterable[tuple[str, bool]]) -> tuple[str, ...]:
-    return tuple(sorted({action for action, is_allowed in results if not is_allowed}))
+def _refused(results: Iterable[tuple[Part, str, bool]]) -> dict[Part, tuple[str, ...]]:
+    found: dict[Part, set[str]] = {}
+    for part, action, is_allowed in results:
+        if not is_allowed:
+            found.setdefault(part, set()).add(action)
+    return {part: tuple(sorted(actions)) for part, actions in found.items()}
 
 
 def _principal(caller: str) -> str:
@@ -58,12 +65,12 @@ def _principal(caller: str) -> str:
     return "" if caller.endswith(":root") else caller
 
 
-def _simulated(session: AwsSession, granted: Sequence[Statement], source: str, *, account: str) -> list[tuple[str, bool]] | None:
+def _simulated(session: AwsSession, granted: Sequence[Statement], source: str, *, account: str) -> list[tuple[Part, str, bool]] | None:
     """Ask IAM's simulator for each statement. Returns: None: the keys may not ask, or IAM does not know them by that name"""
-    found: list[tuple[str, bool]] = []
+    found: list[tuple[Part, str, bool]] = []
     try:
         for statement in granted:
-            found += _simulate(session.client("iam"), statement, source, account)
+            found += [(statement.part, *result) for result in _simulate(session.client("iam"), statement, source, account)]
     except ClientError as error:
         # the simulator is no part of the policy: most farms may not ask it
         if error_code(error) in _DENIED | {"NoSuchEntity", "InvalidInput"}:

@@ -1,25 +1,29 @@
-"""What the farm may do on AWS, as data: the API operations that it calls, the least IAM policy that allows them, and that of its nodes."""
+"""What the farm may do on AWS: the least IAM policy that allows what it calls, as data, and the policy of its nodes."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from types import MappingProxyType
 from typing import Any
 
 from nodeimage.protocol import AGENT_PREFIX, PROJECTS_PREFIX, RECEIVED_PREFIX
 
 from .identity import FARM_TAG, Identity
+from .operations import OPERATIONS
 
 _VERSION = "2012-10-17"
 #: Characters without white space that a managed policy may have. Source: IAM quotas, 2026-01
 MOST_CHARACTERS = 6144
 #: Kins of statements: on what is the farm's by its tag; on what is made with that tag.
 _OURS, _MADE = "Ours", "Made"
-#: The account's role for spot instances, and whose it is.
+#: The account's role for spot instances, and the service whose it is.
 SPOT_ROLE = "AWSServiceRoleForEC2Spot"
 SPOT_SERVICE = "spot.amazonaws.com"
+#: The same for Auto Scaling groups.
+SCALING_ROLE = "AWSServiceRoleForAutoScaling"
+SCALING_SERVICE = "autoscaling.amazonaws.com"
 
 
 class Part(StrEnum):
@@ -28,97 +32,16 @@ class Part(StrEnum):
     RUN = "run"
     SET_UP = "setup"  #: and taking it down
     BUILD = "build"  #: images
+    POOL = "pool"  #: a pool of instances that all jobs share
 
 
-#: Every operation that the farm calls (service:Operation, as botocore names them) -> the IAM actions that AWS checks for it.
-#: The tests on AWS hold each call against it; what no call needs must not stand here.
-OPERATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        # every identity may ask who it is
-        "sts:GetCallerIdentity": (),
-        "ec2:CreateFleet": ("ec2:CreateFleet", "ec2:RunInstances", "ec2:CreateTags", "iam:PassRole"),
-        "ec2:CreateImage": ("ec2:CreateImage", "ec2:CreateTags"),
-        "ec2:CreateLaunchTemplate": ("ec2:CreateLaunchTemplate", "ec2:CreateTags"),
-        "ec2:CreateLaunchTemplateVersion": ("ec2:CreateLaunchTemplateVersion",),
-        "ec2:CreateSecurityGroup": ("ec2:CreateSecurityGroup", "ec2:CreateTags"),
-        "ec2:CreateSnapshot": ("ec2:CreateSnapshot", "ec2:CreateTags"),
-        "ec2:AuthorizeSecurityGroupEgress": ("ec2:AuthorizeSecurityGroupEgress",),
-        "ec2:RevokeSecurityGroupEgress": ("ec2:RevokeSecurityGroupEgress",),
-        "ec2:RevokeSecurityGroupIngress": ("ec2:RevokeSecurityGroupIngress",),
-        "ec2:DeleteFleets": ("ec2:DeleteFleets",),
-        "ec2:DeleteLaunchTemplate": ("ec2:DeleteLaunchTemplate",),
-        "ec2:DeleteLaunchTemplateVersions": ("ec2:DeleteLaunchTemplateVersions",),
-        "ec2:DeleteSecurityGroup": ("ec2:DeleteSecurityGroup",),
-        "ec2:DeleteSnapshot": ("ec2:DeleteSnapshot",),
-        "ec2:DeleteVolume": ("ec2:DeleteVolume",),
-        "ec2:DeregisterImage": ("ec2:DeregisterImage",),
-        "ec2:DescribeFleets": ("ec2:DescribeFleets",),
-        "ec2:DescribeImages": ("ec2:DescribeImages",),
-        "ec2:DescribeInstanceTypeOfferings": ("ec2:DescribeInstanceTypeOfferings",),
-        "ec2:DescribeInstanceTypes": ("ec2:DescribeInstanceTypes",),
-        "ec2:DescribeInstances": ("ec2:DescribeInstances",),
-        "ec2:DescribeLaunchTemplateVersions": ("ec2:DescribeLaunchTemplateVersions",),
-        "ec2:DescribeLaunchTemplates": ("ec2:DescribeLaunchTemplates",),
-        "ec2:DescribeSecurityGroups": ("ec2:DescribeSecurityGroups",),
-        "ec2:DescribeSnapshots": ("ec2:DescribeSnapshots",),
-        "ec2:DescribeSpotPriceHistory": ("ec2:DescribeSpotPriceHistory",),
-        "ec2:DescribeSubnets": ("ec2:DescribeSubnets",),
-        "ec2:DescribeTags": ("ec2:DescribeTags",),
-        "ec2:DescribeVolumes": ("ec2:DescribeVolumes",),
-        "ec2:ModifyInstanceAttribute": ("ec2:ModifyInstanceAttribute",),
-        "ec2:ModifyLaunchTemplate": ("ec2:ModifyLaunchTemplate",),
-        "ec2:RunInstances": ("ec2:RunInstances", "ec2:CreateTags", "iam:PassRole"),
-        "ec2:StartInstances": ("ec2:StartInstances",),
-        "ec2:StopInstances": ("ec2:StopInstances",),
-        "ec2:TerminateInstances": ("ec2:TerminateInstances",),
-        "iam:AddRoleToInstanceProfile": ("iam:AddRoleToInstanceProfile", "iam:PassRole"),
-        "iam:CreateInstanceProfile": ("iam:CreateInstanceProfile", "iam:TagInstanceProfile"),
-        "iam:CreateRole": ("iam:CreateRole", "iam:TagRole"),
-        "iam:CreateServiceLinkedRole": ("iam:CreateServiceLinkedRole",),
-        "iam:DeleteInstanceProfile": ("iam:DeleteInstanceProfile",),
-        "iam:DeleteRole": ("iam:DeleteRole",),
-        "iam:DeleteRolePolicy": ("iam:DeleteRolePolicy",),
-        "iam:GetInstanceProfile": ("iam:GetInstanceProfile",),
-        "iam:GetRole": ("iam:GetRole",),
-        "iam:GetRolePolicy": ("iam:GetRolePolicy",),
-        "iam:PutRolePolicy": ("iam:PutRolePolicy",),
-        "iam:RemoveRoleFromInstanceProfile": ("iam:RemoveRoleFromInstanceProfile",),
-        "iam:UpdateAssumeRolePolicy": ("iam:UpdateAssumeRolePolicy",),
-        "pricing:GetProducts": ("pricing:GetProducts",),
-        "s3:AbortMultipartUpload": ("s3:AbortMultipartUpload",),
-        "s3:CompleteMultipartUpload": ("s3:PutObject",),
-        "s3:CreateBucket": ("s3:CreateBucket",),
-        "s3:CreateMultipartUpload": ("s3:PutObject",),
-        "s3:DeleteBucket": ("s3:DeleteBucket",),
-        "s3:DeleteObjects": ("s3:DeleteObject",),
-        "s3:GetBucketCors": ("s3:GetBucketCORS",),
-        "s3:GetBucketEncryption": ("s3:GetEncryptionConfiguration",),
-        "s3:GetBucketLifecycleConfiguration": ("s3:GetLifecycleConfiguration",),
-        "s3:GetBucketTagging": ("s3:GetBucketTagging",),
-        "s3:GetObject": ("s3:GetObject",),
-        "s3:GetPublicAccessBlock": ("s3:GetBucketPublicAccessBlock",),
-        "s3:HeadBucket": ("s3:ListBucket",),
-        "s3:HeadObject": ("s3:GetObject",),
-        "s3:ListMultipartUploads": ("s3:ListBucketMultipartUploads",),
-        "s3:ListObjectsV2": ("s3:ListBucket",),
-        "s3:ListParts": ("s3:ListMultipartUploadParts",),
-        "s3:PutBucketCors": ("s3:PutBucketCORS",),
-        "s3:PutBucketEncryption": ("s3:PutEncryptionConfiguration",),
-        "s3:PutBucketLifecycleConfiguration": ("s3:PutLifecycleConfiguration",),
-        "s3:PutBucketTagging": ("s3:PutBucketTagging",),
-        "s3:PutObject": ("s3:PutObject",),
-        "s3:PutPublicAccessBlock": ("s3:PutBucketPublicAccessBlock",),
-        "s3:UploadPart": ("s3:PutObject",),
-        "service-quotas:GetAWSDefaultServiceQuota": ("servicequotas:GetAWSDefaultServiceQuota",),
-        "service-quotas:GetServiceQuota": ("servicequotas:GetServiceQuota",),
-    }
-)
-
-#: Operations of the doctor that the farm goes without where they are refused: not in the policy.
-EXTRAS = frozenset({"iam:SimulatePrincipalPolicy"})
-
+#: They know no resources. Also a farm without a shared pool looks whether there is one left of before.
 _DESCRIBES = tuple(
-    sorted(action for action in {a for actions in OPERATIONS.values() for a in actions} if action.startswith("ec2:Describe"))
+    sorted(
+        action
+        for action in {each for actions in OPERATIONS.values() for each in actions}
+        if action.startswith(("autoscaling:Describe", "ec2:Describe"))
+    )
 )
 #: EC2's create calls tag what they make; the tag is allowed for these alone, not afterwards.
 _CREATING = ("RunInstances", "CreateFleet", "CreateSnapshot", "CreateImage", "CreateLaunchTemplate", "CreateSecurityGroup")
@@ -141,6 +64,9 @@ class Place:
 
     def iam(self, path: str) -> str:
         return f"arn:{self.partition}:iam::*:{path}"
+
+    def service_role(self, service: str, role: str) -> str:
+        return self.iam(f"role/aws-service-role/{service}/{role}")
 
     @property
     def role(self) -> str:
@@ -189,10 +115,19 @@ def partition_of(region: str) -> str:
     return "aws"
 
 
+def parts_of(*, has_pool: bool) -> tuple[Part, ...]:
+    """What a farm does, by how it is configured."""
+    return tuple(part for part in Part if has_pool or part is not Part.POOL)
+
+
 def farm_policy(place: Place, *, parts: Iterable[Part] = tuple(Part)) -> dict[str, Any]:
     """The least policy that the farm's own keys need, as IAM takes it."""
     chosen = frozenset(parts)
-    return _policy(_merged(each for each in statements(place) if each.part in chosen))
+    found = _policy(_merged(each for each in statements(place) if each.part in chosen))
+    if len(json.dumps(found, separators=(",", ":"))) > MOST_CHARACTERS:
+        # names of statements are for people alone
+        found["Statement"] = [{key: value for key, value in each.items() if key != "Sid"} for each in found["Statement"]]
+    return found
 
 
 def _merged(chosen: Iterable[Statement]) -> Iterator[Statement]:
@@ -207,11 +142,11 @@ def _merged(chosen: Iterable[Statement]) -> Iterator[Statement]:
 
 
 def statements(place: Place) -> tuple[Statement, ...]:
-    return (*_renting(place), *_own_things(place), *_buckets(place), *_setting_up(place), *_building(place))
+    parts = (_looking, _launching, _making, _own_things, _buckets, _setting_up, _building, _pooling)
+    return tuple(statement for part in parts for statement in part(place))
 
 
-def _renting(place: Place) -> tuple[Statement, ...]:
-    launch = ("ec2:RunInstances", "ec2:CreateFleet")
+def _looking(place: Place) -> tuple[Statement, ...]:
     return (
         Statement(
             sid="Look",
@@ -221,6 +156,12 @@ def _renting(place: Place) -> tuple[Statement, ...]:
             conditions={"StringEquals": {"aws:RequestedRegion": place.region}},
         ),
         Statement(sid="Prices", part=Part.RUN, actions=("pricing:GetProducts",), resources=("*",)),
+    )
+
+
+def _launching(place: Place) -> tuple[Statement, ...]:
+    launch = ("ec2:RunInstances", "ec2:CreateFleet")
+    return (
         Statement(
             sid="LaunchInto",
             part=Part.RUN,
@@ -260,6 +201,11 @@ def _renting(place: Place) -> tuple[Statement, ...]:
             resources=place.ec2("instance"),
             conditions={"StringEquals": {**requested(place)["StringEquals"], "ec2:MetadataHttpTokens": "required"}},
         ),
+    )
+
+
+def _making(place: Place) -> tuple[Statement, ...]:
+    return (
         Statement(
             sid="SnapshotTagged",
             part=Part.RUN,
@@ -361,7 +307,7 @@ def _buckets(place: Place) -> tuple[Statement, ...]:
 
 
 def _setting_up(place: Place) -> tuple[Statement, ...]:
-    spot = place.iam(f"role/aws-service-role/{SPOT_SERVICE}/{SPOT_ROLE}")
+    spot = place.service_role(SPOT_SERVICE, SPOT_ROLE)
     return (
         Statement(
             sid="MakeTagged",
@@ -435,6 +381,34 @@ def _building(place: Place) -> tuple[Statement, ...]:
             resources=place.ec2("image", "snapshot"),
             conditions=requested(place),
             kin=_MADE,
+        ),
+    )
+
+
+def _pooling(place: Place) -> tuple[Statement, ...]:
+    group = f"arn:{place.partition}:autoscaling:{place.region}:*:autoScalingGroup:*:autoScalingGroupName/{place.identity.name}"
+    role = place.service_role(SCALING_SERVICE, SCALING_ROLE)
+    return (
+        Statement(
+            sid="SharedPool",
+            part=Part.POOL,
+            actions=(
+                "autoscaling:CreateAutoScalingGroup",
+                "autoscaling:CreateOrUpdateTags",
+                "autoscaling:DeleteAutoScalingGroup",
+                "autoscaling:DetachInstances",
+                "autoscaling:PutScheduledUpdateGroupAction",
+                "autoscaling:SuspendProcesses",
+                "autoscaling:TerminateInstanceInAutoScalingGroup",
+                "autoscaling:UpdateAutoScalingGroup",
+            ),
+            resources=(group,),
+        ),
+        Statement(
+            sid="PoolRole",
+            part=Part.POOL,
+            actions=("iam:CreateServiceLinkedRole", "iam:GetRole"),
+            resources=(role,),
         ),
     )
 

@@ -16,7 +16,8 @@ from .buckets import Bucket, BucketWish
 from .errors import aws_errors, error_code, is_absent, suppress_absent
 from .identity import FARM_TAG, Identity, tag_list, tags_of
 from .network import SecurityGroup
-from .node_role import InstanceProfile, NodeRole, SpotRole
+from .node_role import InstanceProfile, NodeRole, ServiceRole
+from .policy import Part, parts_of
 from .session import AwsSession
 
 #: Description of the template's own version: those of jobs bear their job's id.
@@ -32,6 +33,7 @@ class Wishes:
     expire_frames_days: int
     subnets: tuple[str, ...]
     blender_mirror: str = ""  #: where image builders fetch Blender
+    has_pool: bool = False  #: jobs share a pool of instances
 
     @classmethod
     def of(cls, config: Config) -> Wishes:
@@ -41,6 +43,7 @@ class Wishes:
             expire_frames_days=config.aws.expire_frames_days,
             subnets=words(config.aws.subnets),
             blender_mirror=config.ami.blender_mirror,
+            has_pool=config.pool.mode == "shared",
         )
 
 
@@ -67,6 +70,11 @@ class AwsSetup:
         self._wishes = wishes
         self._template_data = template_data
 
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """What the farm's keys must be good for."""
+        return parts_of(has_pool=self._wishes.has_pool)
+
     def plan(self, *, origin: str = "") -> Sequence[SetupStep]:
         """See how each thing is. Errors: CloudError"""
         return [step.look() for step in self.steps(origin)]
@@ -86,8 +94,8 @@ class AwsSetup:
 
     def steps(self, origin: str = "") -> list[Step]:
         group = self.security_group()
-        steps: list[Step] = [*self.buckets(origin), self.role(), self.profile(), SpotRole(self.session), group]
-        return [*steps, self.template(group)]
+        roles = [ServiceRole.of_spot(self.session), *([ServiceRole.of_scaling(self.session)] if self._wishes.has_pool else [])]
+        return [*self.buckets(origin), self.role(), self.profile(), *roles, group, self.template(group)]
 
     def buckets(self, origin: str = "") -> list[Bucket]:
         identity, wishes = self.identity, self._wishes
