@@ -13,8 +13,7 @@ import pytest
 
 from supervisor.cloud.aws.identity import Identity
 from supervisor.cloud.aws.operations import EXTRAS, OPERATIONS
-from supervisor.cloud.aws.policy import MOST_CHARACTERS, Part, Place, farm_policy, node_policy, policy_of, statements
-from supervisor.cloud.aws.pool_policy import POOL_OPERATIONS, pool_statements
+from supervisor.cloud.aws.policy import MOST_CHARACTERS, Part, Place, farm_policy, node_policy, parts_of, statements
 from tests.conventions.sources import ROOT, modules, tree_of
 
 IDENTITY = Identity(farm="0123456789ab", projects_bucket="kiln-0123456789ab-projects", received_bucket="kiln-0123456789ab-received")
@@ -24,7 +23,7 @@ SERVICES = ("autoscaling", "ec2", "iam", "pricing", "s3", "service-quotas", "ssm
 #: Where boto3's clients are called for a farm on AWS. What runs on its instances has a policy of its own.
 CALLERS = [*modules("supervisor/cloud/aws", "ami"), ROOT / "supervisor/cloud/s3.py", ROOT / "supervisor/cloud/s3_uploads.py"]
 #: What may be allowed on everything: EC2 and the price list know no resources for these.
-WITHOUT_RESOURCES = ("ec2:Describe", "pricing:", "servicequotas:")
+WITHOUT_RESOURCES = ("autoscaling:Describe", "ec2:Describe", "pricing:", "servicequotas:")
 
 
 def test_every_operation_of_the_table_is_one_of_aws() -> None:
@@ -42,10 +41,10 @@ def test_the_table_has_exactly_the_operations_that_the_farm_calls() -> None:
         model = session.get_service_model(service)
         for name in model.operation_names:
             names.setdefault(botocore.xform_name(name), set()).add(f"{model.service_id.hyphenize()}:{name}")
-    known = OPERATIONS.keys() | POOL_OPERATIONS.keys() | EXTRAS
+    known = OPERATIONS.keys() | EXTRAS
     called = {word: names[word] for path in CALLERS for word in _words_of(path) if word in names}
     assert {word for word, operations in called.items() if not operations & known} == set()
-    assert (OPERATIONS.keys() | POOL_OPERATIONS.keys()) - {operation for operations in called.values() for operation in operations} == set()
+    assert OPERATIONS.keys() - {operation for operations in called.values() for operation in operations} == set()
 
 
 def _words_of(path: Path) -> Iterator[str]:
@@ -63,9 +62,9 @@ def test_the_policy_grants_exactly_what_the_operations_need() -> None:
 
 
 def test_one_managed_policy_holds_all_of_it() -> None:
-    place = Place(identity=IDENTITY, region="ap-southeast-2")
-    for granted in (statements(place), (*statements(place), *pool_statements(place))):
-        assert len(json.dumps(policy_of(granted), separators=(",", ":"))) <= MOST_CHARACTERS
+    for has_pool in (False, True):
+        policy = farm_policy(Place(identity=IDENTITY, region="ap-southeast-2"), parts=parts_of(has_pool=has_pool))
+        assert len(json.dumps(policy, separators=(",", ":"))) <= MOST_CHARACTERS
 
 
 @pytest.mark.parametrize("part", list(Part))
@@ -76,8 +75,10 @@ def test_each_part_fits_a_managed_policy_whatever_the_names_are(part: Part) -> N
 
 
 def test_statements_that_are_merged_allow_what_they_allowed_apart() -> None:
-    merged = farm_policy(PLACE)["Statement"]
+    merged = farm_policy(PLACE, parts=parts_of(has_pool=False))["Statement"]
     for statement in statements(PLACE):
+        if statement.part is Part.POOL:
+            continue
         [held] = [each for each in merged if each["Sid"] in {statement.sid, statement.kin}]
         assert set(statement.actions) <= set(held["Action"])
         assert all(any(fnmatchcase(name, pattern) for pattern in held["Resource"]) for name in statement.resources)
@@ -107,6 +108,13 @@ def test_running_needs_less_than_setting_up() -> None:
         action.startswith(("iam:Create", "iam:Put", "iam:Delete", "iam:Add", "s3:CreateBucket", "s3:DeleteBucket")) for action in actions
     )
     assert "ec2:CreateFleet" in actions
+
+
+def test_a_farm_without_a_shared_pool_has_no_rights_to_one() -> None:
+    without = farm_policy(PLACE, parts=parts_of(has_pool=False))
+    actions = {action for statement in without["Statement"] for action in statement["Action"] if action.startswith("autoscaling:")}
+    assert actions == {"autoscaling:DescribeAutoScalingGroups", "autoscaling:DescribeScalingActivities"}, "it may look for one that is left"
+    assert "autoscaling:UpdateAutoScalingGroup" in json.dumps(farm_policy(PLACE, parts=parts_of(has_pool=True)))
 
 
 def test_statements_have_names_of_their_own() -> None:

@@ -10,7 +10,7 @@ import pytest
 from nodeimage.launch import PoolOrder
 from nodeimage.protocol import POOL_KEY, Action, NodeState, Order, claims_prefix, order_key
 from supervisor import queries
-from supervisor.cloud.ports import Refused, Throttled
+from supervisor.cloud.ports import BlenderFound, Refused, Throttled
 from supervisor.commands import jobs as commands
 from supervisor.config import CloudConfig, Config, LaunchConfig, MoneyConfig, PoolConfig
 from supervisor.domain.frame import FrameStatus
@@ -120,6 +120,19 @@ def test_nodes_are_told_of_jobs_by_priority_and_of_equals_the_earlier_first(benc
     _ticks(bench, 2)
 
     assert _served(bench) == [middle, late]
+
+
+def test_nodes_are_told_which_blender_a_job_was_given_whatever_the_farm_has_since(bench: FakeFarm) -> None:
+    bench.cloud.premises.blenders_found = [
+        BlenderFound(version="4.5.15", where="an image"),
+        BlenderFound(version="5.2.2", where="an image"),
+    ]
+    asked = [bench.a_submitted_job(settings=JobSettings(blender=series)) for series in (None, "5.2")]
+    bench.cloud.premises.blenders_found.append(BlenderFound(version="5.3.0", where="a new image"))
+    _ticks(bench, 4)
+    stored = bench.cloud.objects.get(POOL_KEY)
+    assert stored is not None
+    assert {each.job: each.blender for each in PoolOrder.from_bytes(stored.body).jobs} == dict(zip(asked, ("4.5", "5.2"), strict=True))
 
 
 def test_the_pools_order_is_written_when_it_changes_and_not_otherwise(bench: FakeFarm) -> None:

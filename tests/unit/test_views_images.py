@@ -202,7 +202,7 @@ def test_build_that_the_recipe_has_nothing_for_is_refused(site: WebSite) -> None
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (SignedOut(f"can't look for the image x: {SIGNED_OUT}"), 'types keys on its <a href="/aws">AWS page</a>'),
+        (SignedOut(f"can't look for the image x: {SIGNED_OUT}"), 'give it credentials on the <a href="/aws">AWS page</a>'),
         (Refused("the farm is not set up in AWS yet"), "The farm is not set up in AWS yet"),
         (NoCapacity("can't launch: no room"), "no room"),
         (Unreachable("can't read images/: no answer"), "no answer"),

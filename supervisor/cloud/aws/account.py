@@ -7,8 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from supervisor.cloud.ports import Refused, Removal, SetupStep, SignedIn
 
 from .errors import aws_errors
-from .policy import Part, farm_policy, policy_of
-from .pool_policy import pool_policy
+from .policy import Part, Place, farm_policy
 from .session import AwsSession, Keys
 from .setup import AwsSetup
 from .teardown import tear_down
@@ -39,9 +38,8 @@ class AwsAccount:
         self._session.change_keys(keys)
 
     def policy(self, *, part: str = "") -> Mapping[str, object]:
-        if part == "pool":
-            return pool_policy(self._setup.place)
-        return farm_policy(self._setup.place, parts=[Part(part)]) if part else policy_of(self._setup.granted)
+        place = Place(identity=self._setup.identity, region=self._session.region)
+        return farm_policy(place, parts=[Part(part)] if part else self._setup.parts)
 
     def plan(self, *, origin: str = "") -> Sequence[SetupStep]:
         return self._setup.plan(origin=origin)

@@ -35,6 +35,7 @@ from .instance_types import InstanceType
 from .launch_site import LaunchSite, Place
 from .permissions import look_at_permissions
 from .policy import SPOT_ROLE, Part
+from .policy import Place as PolicyPlace
 from .quota_checks import Allowance, allowances_of
 from .quotas import Quota, quota_vcpus, quotas_of, vcpus_in_use
 from .session import AwsSession
@@ -46,7 +47,8 @@ _SKEW_WARN_S = 60.0
 #: What quotas and running instances are is believed for so long by the checks of jobs.
 _BELIEVED_S = 60.0
 _PROBES = ("doctor/check", "received/doctor/check")
-#: What an administrator may do for the farm.
+#: What the farm does by itself, and what an administrator may do for it.
+_EVERY_DAY = (Part.RUN, Part.POOL)
 _PART_WORDS = {Part.SET_UP: "set up", Part.BUILD: "build images"}
 _SIGNED_OUT = Check(name="AWS credentials", is_ok=False, text=SIGNED_OUT, remedy=SIGN_IN)
 _SET_UP = "use the AWS page, or run `kiln aws setup`"
@@ -148,16 +150,10 @@ class AwsDoctor:
         yield Check(name="clock", is_ok=False, is_warning=abs(ahead_s) < _SKEW_BAD_S, text=text, remedy=remedy)
 
     def _check_permissions(self, caller: str) -> Iterator[Check]:
+        place = PolicyPlace(identity=self._setup.identity, region=self._session.region)
         image, instance_type = self._launchable()
-        found = look_at_permissions(
-            self._session,
-            self._setup.place,
-            granted=self._setup.granted,
-            caller=caller,
-            image=image,
-            instance_type=instance_type,
-        )
-        needed = found.lacking.get(Part.RUN, ())
+        found = look_at_permissions(self._session, place, parts=self._setup.parts, caller=caller, image=image, instance_type=instance_type)
+        needed = [action for part in _EVERY_DAY for action in found.lacking.get(part, ())]
         if needed:
             text = f"the farm's keys may not: {', '.join(needed)}"
             yield Check(name="AWS permissions", is_ok=False, text=text, remedy="give them the policy that `kiln aws policy` prints")

@@ -1,4 +1,4 @@
-"""What instances may do: their role with its policy, the instance profile that gives it to them; and the account's role for spot."""
+"""What instances may do: their role with its policy, the instance profile that gives it to them; and the roles of AWS's own services."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from supervisor.cloud.ports import Removal, RemovalState, SetupStep, StepState
 
 from .errors import aws_errors, error_code, is_absent, suppress_absent
 from .identity import FARM_TAG, Identity, tag_list
-from .policy import SPOT_ROLE, SPOT_SERVICE, Place, node_policy, trust_policy
+from .policy import SCALING_ROLE, SCALING_SERVICE, SPOT_ROLE, SPOT_SERVICE, Place, node_policy, trust_policy
 from .session import AwsSession
 
 _POLICY = "kiln-node"
@@ -169,13 +169,23 @@ class InstanceProfile:
         return Removal(name=self.title, state=RemovalState.REMOVED)
 
 
-class SpotRole:
-    """The account's own role for spot instances. EC2 makes it at the first spot launch of somebody who may; a farm's keys may not."""
+class ServiceRole:
+    """A role that a service of AWS has in the account, once. Whoever needs the service first makes it, if they may."""
 
-    def __init__(self, session: AwsSession) -> None:
+    def __init__(self, session: AwsSession, *, name: str, service: str, text: str) -> None:
         self._session = session
-        self._text = "AWS starts spot instances for the account by it"
-        self.title = f"role {SPOT_ROLE}"
+        self._name = name
+        self._service = service
+        self._text = text
+        self.title = f"role {name}"
+
+    @classmethod
+    def of_spot(cls, session: AwsSession) -> ServiceRole:
+        return cls(session, name=SPOT_ROLE, service=SPOT_SERVICE, text="AWS starts spot instances for the account by it")
+
+    @classmethod
+    def of_scaling(cls, session: AwsSession) -> ServiceRole:
+        return cls(session, name=SCALING_ROLE, service=SCALING_SERVICE, text="AWS keeps the shared pool's instances by it")
 
     @property
     def _iam(self) -> Any:
@@ -185,7 +195,7 @@ class SpotRole:
         """See whether there is one. Errors: CloudError"""
         with aws_errors(f"look at {self.title}"):
             try:
-                self._iam.get_role(RoleName=SPOT_ROLE)
+                self._iam.get_role(RoleName=self._name)
             except ClientError as error:
                 if not is_absent(error):
                     raise
@@ -196,7 +206,7 @@ class SpotRole:
         """Make it. Repeat: safe. Errors: CloudError"""
         with aws_errors(f"make {self.title}"):
             try:
-                self._iam.create_service_linked_role(AWSServiceName=SPOT_SERVICE)
+                self._iam.create_service_linked_role(AWSServiceName=self._service)
             except ClientError as error:
                 # “… has been taken in this account”: it is there
                 if error_code(error) != "InvalidInput":

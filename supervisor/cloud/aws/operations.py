@@ -1,4 +1,4 @@
-"""Every operation that the farm calls on AWS, with the permissions that AWS checks for it. Those of a shared pool: `pool_policy`."""
+"""Every operation that the farm calls on AWS, with the permissions that AWS checks for it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,26 @@ OPERATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         # every identity may ask who it is
         "sts:GetCallerIdentity": (),
+        "auto-scaling:CreateAutoScalingGroup": (
+            "autoscaling:CreateAutoScalingGroup",
+            "autoscaling:CreateOrUpdateTags",
+            "ec2:RunInstances",
+            "ec2:CreateTags",
+            "iam:PassRole",
+        ),
+        "auto-scaling:DeleteAutoScalingGroup": ("autoscaling:DeleteAutoScalingGroup",),
+        "auto-scaling:DescribeAutoScalingGroups": ("autoscaling:DescribeAutoScalingGroups",),
+        "auto-scaling:DescribeScalingActivities": ("autoscaling:DescribeScalingActivities",),
+        "auto-scaling:DetachInstances": ("autoscaling:DetachInstances",),
+        "auto-scaling:PutScheduledUpdateGroupAction": ("autoscaling:PutScheduledUpdateGroupAction",),
+        "auto-scaling:SuspendProcesses": ("autoscaling:SuspendProcesses",),
+        "auto-scaling:TerminateInstanceInAutoScalingGroup": ("autoscaling:TerminateInstanceInAutoScalingGroup",),
+        "auto-scaling:UpdateAutoScalingGroup": (
+            "autoscaling:UpdateAutoScalingGroup",
+            "ec2:RunInstances",
+            "ec2:CreateTags",
+            "iam:PassRole",
+        ),
         "ec2:CreateFleet": ("ec2:CreateFleet", "ec2:RunInstances", "ec2:CreateTags", "iam:PassRole"),
         "ec2:CreateImage": ("ec2:CreateImage", "ec2:CreateTags"),
         "ec2:CreateLaunchTemplate": ("ec2:CreateLaunchTemplate", "ec2:CreateTags"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 from .errors import aws_errors, error_code
 from .identity import FARM_TAG
 from .operations import OPERATIONS
-from .policy import Part, Place, Statement
+from .policy import Part, Place, Statement, statements
 from .session import AwsSession
 
 _DENIED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "UnauthorizedException"})
@@ -31,14 +31,14 @@ class Permissions:
 
 
 def look_at_permissions(
-    session: AwsSession, place: Place, *, granted: Sequence[Statement], caller: str, image: str = "", instance_type: str = ""
+    session: AwsSession, place: Place, *, parts: Collection[Part], caller: str, image: str = "", instance_type: str = ""
 ) -> Permissions:
     """See which permissions are lacking. Changes nothing.
 
-    Shape:   granted: what the policy says; caller: the resource name that the keys sign in as; image, instance_type: to try a launch with,
-             empty: none is tried
+    Shape:   caller: the resource name that the keys sign in as; image, instance_type: to try a launch with; empty: none is tried
     Errors:  CloudError
     """
+    granted = [statement for statement in statements(place) if statement.part in parts]
     source = _principal(caller)
     results = _simulated(session, granted, source, account=caller.split(":")[4]) if source else None
     if results is None:

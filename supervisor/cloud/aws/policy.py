@@ -21,6 +21,9 @@ _OURS, _MADE = "Ours", "Made"
 #: The account's role for spot instances, and the service whose it is.
 SPOT_ROLE = "AWSServiceRoleForEC2Spot"
 SPOT_SERVICE = "spot.amazonaws.com"
+#: The same for Auto Scaling groups.
+SCALING_ROLE = "AWSServiceRoleForAutoScaling"
+SCALING_SERVICE = "autoscaling.amazonaws.com"
 
 
 class Part(StrEnum):
@@ -29,10 +32,16 @@ class Part(StrEnum):
     RUN = "run"
     SET_UP = "setup"  #: and taking it down
     BUILD = "build"  #: images
+    POOL = "pool"  #: a pool of instances that all jobs share
 
 
+#: They know no resources. Also a farm without a shared pool looks whether there is one left of before.
 _DESCRIBES = tuple(
-    sorted(action for action in {each for actions in OPERATIONS.values() for each in actions} if action.startswith("ec2:Describe"))
+    sorted(
+        action
+        for action in {each for actions in OPERATIONS.values() for each in actions}
+        if action.startswith(("autoscaling:Describe", "ec2:Describe"))
+    )
 )
 #: EC2's create calls tag what they make; the tag is allowed for these alone, not afterwards.
 _CREATING = ("RunInstances", "CreateFleet", "CreateSnapshot", "CreateImage", "CreateLaunchTemplate", "CreateSecurityGroup")
@@ -106,15 +115,15 @@ def partition_of(region: str) -> str:
     return "aws"
 
 
+def parts_of(*, has_pool: bool) -> tuple[Part, ...]:
+    """What a farm does, by how it is configured."""
+    return tuple(part for part in Part if has_pool or part is not Part.POOL)
+
+
 def farm_policy(place: Place, *, parts: Iterable[Part] = tuple(Part)) -> dict[str, Any]:
     """The least policy that the farm's own keys need, as IAM takes it."""
     chosen = frozenset(parts)
-    return policy_of(statement for statement in statements(place) if statement.part in chosen)
-
-
-def policy_of(granted: Iterable[Statement]) -> dict[str, Any]:
-    """The statements as one policy, in as few words as IAM takes."""
-    found = _policy(_merged(granted))
+    found = _policy(_merged(each for each in statements(place) if each.part in chosen))
     if len(json.dumps(found, separators=(",", ":"))) > MOST_CHARACTERS:
         # names of statements are for people alone
         found["Statement"] = [{key: value for key, value in each.items() if key != "Sid"} for each in found["Statement"]]
@@ -133,7 +142,7 @@ def _merged(chosen: Iterable[Statement]) -> Iterator[Statement]:
 
 
 def statements(place: Place) -> tuple[Statement, ...]:
-    parts = (_looking, _launching, _making, _own_things, _buckets, _setting_up, _building)
+    parts = (_looking, _launching, _making, _own_things, _buckets, _setting_up, _building, _pooling)
     return tuple(statement for part in parts for statement in part(place))
 
 
@@ -372,6 +381,34 @@ def _building(place: Place) -> tuple[Statement, ...]:
             resources=place.ec2("image", "snapshot"),
             conditions=requested(place),
             kin=_MADE,
+        ),
+    )
+
+
+def _pooling(place: Place) -> tuple[Statement, ...]:
+    group = f"arn:{place.partition}:autoscaling:{place.region}:*:autoScalingGroup:*:autoScalingGroupName/{place.identity.name}"
+    role = place.service_role(SCALING_SERVICE, SCALING_ROLE)
+    return (
+        Statement(
+            sid="SharedPool",
+            part=Part.POOL,
+            actions=(
+                "autoscaling:CreateAutoScalingGroup",
+                "autoscaling:CreateOrUpdateTags",
+                "autoscaling:DeleteAutoScalingGroup",
+                "autoscaling:DetachInstances",
+                "autoscaling:PutScheduledUpdateGroupAction",
+                "autoscaling:SuspendProcesses",
+                "autoscaling:TerminateInstanceInAutoScalingGroup",
+                "autoscaling:UpdateAutoScalingGroup",
+            ),
+            resources=(group,),
+        ),
+        Statement(
+            sid="PoolRole",
+            part=Part.POOL,
+            actions=("iam:CreateServiceLinkedRole", "iam:GetRole"),
+            resources=(role,),
         ),
     )
 

@@ -16,9 +16,8 @@ from .buckets import Bucket, BucketWish
 from .errors import aws_errors, error_code, is_absent, suppress_absent
 from .identity import FARM_TAG, Identity, tag_list, tags_of
 from .network import SecurityGroup
-from .node_role import InstanceProfile, NodeRole, SpotRole
-from .policy import Place, Statement, statements
-from .pool_policy import pool_statements
+from .node_role import InstanceProfile, NodeRole, ServiceRole
+from .policy import Part, parts_of
 from .session import AwsSession
 
 #: Description of the template's own version: those of jobs bear their job's id.
@@ -72,14 +71,9 @@ class AwsSetup:
         self._template_data = template_data
 
     @property
-    def place(self) -> Place:
-        """Where the farm's policy holds."""
-        return Place(identity=self.identity, region=self.session.region)
-
-    @property
-    def granted(self) -> tuple[Statement, ...]:
-        """What the farm's keys must be good for, as it is configured."""
-        return (*statements(self.place), *(pool_statements(self.place) if self._wishes.has_pool else ()))
+    def parts(self) -> tuple[Part, ...]:
+        """What the farm's keys must be good for."""
+        return parts_of(has_pool=self._wishes.has_pool)
 
     def plan(self, *, origin: str = "") -> Sequence[SetupStep]:
         """See how each thing is. Errors: CloudError"""
@@ -100,7 +94,8 @@ class AwsSetup:
 
     def steps(self, origin: str = "") -> list[Step]:
         group = self.security_group()
-        return [*self.buckets(origin), self.role(), self.profile(), SpotRole(self.session), group, self.template(group)]
+        roles = [ServiceRole.of_spot(self.session), *([ServiceRole.of_scaling(self.session)] if self._wishes.has_pool else [])]
+        return [*self.buckets(origin), self.role(), self.profile(), *roles, group, self.template(group)]
 
     def buckets(self, origin: str = "") -> list[Bucket]:
         identity, wishes = self.identity, self._wishes
