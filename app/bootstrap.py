@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from fcntl import LOCK_EX, LOCK_NB, flock
 from functools import cache, partial
 from pathlib import Path
@@ -17,7 +18,7 @@ from time import monotonic, sleep
 import structlog
 
 from ami.builder import ImageBuilder
-from app.bootstrap_aws import aws_farm, aws_store
+from app.bootstrap_aws import AwsFarm, aws_farm, aws_store
 from supervisor.cloud.local.blender import find_blenders
 from supervisor.cloud.local.compute import LocalCompute, NodeStore, stop_nodes
 from supervisor.cloud.local.premises import LocalPremises
@@ -30,7 +31,7 @@ from supervisor.cloud.s3 import S3ObjectStore
 from supervisor.cloud.s3_client import ambient_keys, connect_s3, prepare_bucket
 from supervisor.cloud.s3_uploads import S3Uploads
 from supervisor.config import Config
-from supervisor.farm import Farm
+from supervisor.farm import Farm, utc_now
 from supervisor.store.database import Database
 from supervisor.store.migrate import migrate
 from supervisor.timers import Timer
@@ -97,23 +98,33 @@ def build_farm(config: Config, data: Path) -> Farm:
     return open_farm(config, data, serves=False).farm
 
 
-def open_farm(config: Config, data: Path, *, serves: bool) -> OpenFarm:
+def open_farm(
+    config: Config,
+    data: Path,
+    *,
+    serves: bool,
+    open_aws: Callable[[Config, Path], AwsFarm] = aws_farm,
+    now: Callable[[], datetime] = utc_now,
+) -> OpenFarm:
     """Build the farm. With `serves` it is this process's own (it holds the lock): the object store is started.
 
+    Shape:   open_aws: puts the cloud together, where that is AWS
     Errors:  BadConfig; NewerDatabase, DamagedDatabase; CantStart; OSError - the data folder can't be written
     """
     data = prepare_folder(data)
     with ExitStack() as parts:
         db = open_database(data)
         parts.callback(db.close)
-        cloud, upkeep, images = _build_cloud(config, data, parts, serves=serves)
+        aws = open_aws(config, data) if config.cloud.provider == "aws" else None
+        cloud, upkeep = (aws.cloud, aws.timers) if aws else _local_parts(config, data, parts, serves=serves)
         wake = Wake()
-        farm = Farm(config=config, data=data, db=db, cloud=cloud, wake=wake)
+        farm = Farm(config=config, data=data, db=db, cloud=cloud, wake=wake, now=now)
         if serves:
             _empty(farm.scratch_folder)
             _remove_old_zips(data / "downloads")
             log.info("blenders found", versions=[blender.version for blender in cloud.premises.blenders()])
-        return OpenFarm(farm=farm, secrets=keep_secrets(data), wake=wake, upkeep=upkeep, images=images, close=parts.pop_all().close)
+        images, kept = aws.images if aws else None, keep_secrets(data)
+        return OpenFarm(farm=farm, secrets=kept, wake=wake, upkeep=upkeep, images=images, close=parts.pop_all().close)
 
 
 def prepare_folder(data: Path) -> Path:
@@ -243,10 +254,7 @@ def _remove_old_zips(folder: Path) -> None:
         folder.rmdir()
 
 
-def _build_cloud(config: Config, data: Path, parts: ExitStack, *, serves: bool) -> tuple[Cloud, tuple[Timer, ...], ImageBuilder | None]:
-    if config.cloud.provider == "aws":
-        aws = aws_farm(config, data)
-        return aws.cloud, aws.timers, aws.images
+def _local_parts(config: Config, data: Path, parts: ExitStack, *, serves: bool) -> tuple[Cloud, tuple[Timer, ...]]:
     if config.store.endpoint:
         store, objects, uploads = _foreign_store(config, serves=serves)
         upkeep: tuple[Timer, ...] = ()
@@ -255,7 +263,7 @@ def _build_cloud(config: Config, data: Path, parts: ExitStack, *, serves: bool) 
         _start(weed) if serves else weed.attach()
         store, objects, uploads = _own_store(config, weed)
         upkeep = (Timer(name="object store", every_s=STORE_CHECK_S, call=weed.ensure_running),)
-    return _local_cloud(config, data, parts, store=store, objects=objects, uploads=uploads, serves=serves), upkeep, None
+    return _local_cloud(config, data, parts, store=store, objects=objects, uploads=uploads, serves=serves), upkeep
 
 
 def _start(weed: SeaweedFS) -> None:

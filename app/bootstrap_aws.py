@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -31,6 +32,7 @@ from supervisor.cloud.ports import BlenderFound, Cloud, CloudError
 from supervisor.cloud.s3 import S3ObjectStore
 from supervisor.cloud.s3_uploads import S3Uploads
 from supervisor.config import Config
+from supervisor.farm import utc_now
 from supervisor.timers import Timer
 
 log = structlog.get_logger(__name__)
@@ -45,6 +47,14 @@ UNUSED_POOL_S = 24 * 3600.0
 _AGENT_BELIEVED_S = 600.0
 #: While AWS can't be asked for the images, it is asked no more often than this.
 _ASK_AGAIN_S = 15.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clocks:
+    """What everything on AWS takes the time from."""
+
+    now: Callable[[], datetime] = utc_now
+    monotonic: Callable[[], float] = monotonic  #: seconds
 
 
 def open_session(config: Config, data: Path) -> AwsSession:
@@ -63,9 +73,9 @@ def aws_store(config: Config, data: Path) -> S3ObjectStore:
     return _objects(open_session(config, data), keep_identity(data, config.aws))
 
 
-def aws_farm(config: Config, data: Path) -> AwsFarm:
-    """Everything on AWS. Errors: BadConfig"""
-    parts = _parts(config, data)
+def aws_farm(config: Config, data: Path, *, session: AwsSession | None = None, clocks: Clocks | None = None) -> AwsFarm:
+    """Everything on AWS. Shape:   session: None: as the configuration says. Errors: BadConfig"""
+    parts = _parts(config, data, session or open_session(config, data), clocks or Clocks())
     images = ImageBuilder(
         parts.session,
         parts.identity,
@@ -73,12 +83,13 @@ def aws_farm(config: Config, data: Path) -> AwsFarm:
         _builder_site(config, parts.site),
         records=parts.builds,
         chosen=config.aws.image,
+        clock=parts.clocks.now,
     )
     timers = (
         Timer(name="prices", every_s=REFRESH_S, call=partial(_refresh_prices, parts)),
         Timer(name="image builds", every_s=BUILDS_S, call=images.advance_all),
     )
-    pool = Ec2Pool(parts.session, parts.identity, pool=config.pool, node=config.node, site=parts.site)
+    pool = Ec2Pool(parts.session, parts.identity, pool=config.pool, node=config.node, site=parts.site, clock=parts.clocks.monotonic)
     if config.pool.mode == "shared":
         return AwsFarm(cloud=_cloud(config, parts, pool=pool), timers=timers, images=images)
     unused = Timer(name="unused pool", every_s=UNUSED_POOL_S, call=partial(_remove_unused, pool))
@@ -102,16 +113,17 @@ def _cloud(config: Config, parts: _Parts, *, pool: Ec2Pool | None) -> Cloud:
         objects=parts.objects,
         aws=config.aws,
         workspace=config.workspace,
+        clock=parts.clocks.now,
     )
     workspaces = place.open_workspaces()
     return Cloud(
         objects=parts.objects,
         uploads=parts.uploads[0],
-        compute=Ec2Compute(parts.session, parts.identity, aws=config.aws, launch=config.launch, site=parts.site, prices=parts.prices),
+        compute=_compute(config, parts),
         workspaces=workspaces,
         premises=place.open_premises(
             workspaces,
-            blenders=_Blenders(parts.site.images.blenders),
+            blenders=_Blenders(parts.site.images.blenders, clock=parts.clocks.monotonic),
             doctor=_doctor(config, parts, setup),
             rates=parts.prices,
             uploads=parts.uploads,
@@ -124,6 +136,18 @@ def _cloud(config: Config, parts: _Parts, *, pool: Ec2Pool | None) -> Cloud:
     )
 
 
+def _compute(config: Config, parts: _Parts) -> Ec2Compute:
+    return Ec2Compute(
+        parts.session,
+        parts.identity,
+        aws=config.aws,
+        launch=config.launch,
+        site=parts.site,
+        prices=parts.prices,
+        clock=parts.clocks.monotonic,
+    )
+
+
 def _doctor(config: Config, parts: _Parts, setup: AwsSetup) -> AwsDoctor:
     return AwsDoctor(
         parts.session,
@@ -133,6 +157,8 @@ def _doctor(config: Config, parts: _Parts, setup: AwsSetup) -> AwsDoctor:
         prices=parts.prices,
         price_problem=lambda: parts.prices.problem,
         launch=config.launch,
+        clock=parts.clocks.monotonic,
+        now=parts.clocks.now,
     )
 
 
@@ -149,6 +175,7 @@ class AwsFarm:
 class _Parts:
     """What several ports are made with."""
 
+    clocks: Clocks
     session: AwsSession
     identity: Identity
     objects: S3ObjectStore
@@ -158,23 +185,25 @@ class _Parts:
     site: LaunchSite
 
 
-def _parts(config: Config, data: Path) -> _Parts:
-    session, identity = open_session(config, data), keep_identity(data, config.aws)
+def _parts(config: Config, data: Path, session: AwsSession, clocks: Clocks) -> _Parts:
+    identity = keep_identity(data, config.aws)
     objects = _objects(session, identity)
     return _Parts(
+        clocks=clocks,
         session=session,
         identity=identity,
         objects=objects,
         builds=BuildRecords(objects),
         uploads=(_uploads(session, identity.projects_bucket), _uploads(session, identity.received_bucket)),
-        prices=AwsPrices(session, config.aws, folder=data),
+        prices=AwsPrices(session, config.aws, folder=data, clock=clocks.now),
         site=LaunchSite(
             session,
             identity,
             aws=config.aws,
             workspace=config.workspace,
             node=config.node,
-            agent=Believed(lambda: publish_agent(objects), lasts_s=_AGENT_BELIEVED_S, clock=monotonic),
+            agent=Believed(lambda: publish_agent(objects), lasts_s=_AGENT_BELIEVED_S, clock=clocks.monotonic),
+            clock=clocks.monotonic,
         ),
     )
 
@@ -210,16 +239,17 @@ def _refresh_prices(parts: _Parts) -> None:
 class _Blenders:
     """The Blenders on the images; while AWS can't be asked, those that were seen last: pages are shown all the same."""
 
-    def __init__(self, look: Callable[[], Sequence[BlenderFound]]) -> None:
+    def __init__(self, look: Callable[[], Sequence[BlenderFound]], *, clock: Callable[[], float]) -> None:
         self._look = look
+        self._clock = clock
         self._seen: Sequence[BlenderFound] = ()
         self._again_at = 0.0
 
     def __call__(self) -> Sequence[BlenderFound]:
-        if monotonic() >= self._again_at:
+        if self._clock() >= self._again_at:
             try:
                 self._seen = self._look()
             except CloudError as error:
                 log.warning("images not readable", error=str(error))
-                self._again_at = monotonic() + _ASK_AGAIN_S
+                self._again_at = self._clock() + _ASK_AGAIN_S
         return self._seen

@@ -72,7 +72,7 @@ class _Loop:
             self._woken.clear()
             if self._stopped.is_set():  # looked at after clear(), as stop() sets it before it wakes
                 return
-            wait_s = self._run_once()
+            wait_s = self.run_once()
             self._woken.wait(wait_s)
 
     def wake(self) -> None:
@@ -83,7 +83,8 @@ class _Loop:
         self._stopped.set()
         self._woken.set()
 
-    def _run_once(self) -> float:
+    def run_once(self) -> float:
+        """Returns: in how many seconds the next run is wanted"""
         try:
             return self._call()
         except Exception:
@@ -105,13 +106,14 @@ class Timers:
             _Loop("packing", self._packer.pack_waiting, after_failure_s=_PACK_AGAIN_S),
         ]
         self._books = Books(farm)
+        self._periodic = (*self._timers(), *upkeep)
         self._scheduler = BackgroundScheduler(
             executors={"default": ThreadPoolExecutor(9)},
             job_defaults={"max_instances": 1, "coalesce": True, "misfire_grace_time": None},
             timezone=UTC,
         )
         loops = [Timer(name=loop.name, every_s=_NEVER_AGAIN_S, call=loop.run) for loop in self._loops]
-        for timer in [*loops, *self._timers(), *upkeep]:
+        for timer in (*loops, *self._periodic):
             self._scheduler.add_job(
                 _guarded(timer), "interval", seconds=timer.every_s, id=timer.name, name=timer.name, next_run_time=datetime.now(UTC)
             )
@@ -130,6 +132,11 @@ class Timers:
             Timer(name="books", every_s=60, call=lambda: self._books.keep(go_on)),
             Timer(name="database", every_s=300, call=farm.db.checkpoint),
         ]
+
+    def rounds(self) -> list[Timer]:
+        """All that the timers do, as calls that return: for whoever keeps the time himself instead of starting them."""
+        loops = [Timer(name=loop.name, every_s=0.0, call=loop.run_once) for loop in self._loops]
+        return [*loops, *(Timer(name=timer.name, every_s=timer.every_s, call=_guarded(timer)) for timer in self._periodic)]
 
     def start(self) -> None:
         self._scheduler.start()

@@ -333,10 +333,13 @@ class Premises(Protocol):
     def holdings(self) -> Sequence[Holding]:
         """What costs money by its size at present. Called about once a minute."""
 
-    def orphans(self, known_jobs: frozenset[str]) -> Mapping[str, str]:
-        """Things that bear the farm's mark and no known job owns: id -> what it is."""
+    def orphans(self, known_jobs: frozenset[str], known_uploads: frozenset[str] | None = None) -> Mapping[str, str]:
+        """Things that bear the farm's mark and no known job owns: id -> what it is.
 
-    def remove_orphans(self, known_jobs: frozenset[str]) -> Mapping[str, str]:
+        Shape:   known_uploads: ids of the uploads of files that somebody may go on with; None: those of known jobs are all left alone
+        """
+
+    def remove_orphans(self, known_jobs: frozenset[str], known_uploads: frozenset[str] | None = None) -> Mapping[str, str]:
         """Remove them. Returns: what was removed. Repeat: safe."""
 
 

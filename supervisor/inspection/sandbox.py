@@ -41,6 +41,7 @@ def inspect_blend(
     Shape:   stem: the name it was uploaded with, without `.blend`; scratch: a folder of its own
     Errors:  NotUsable - why it is unusable and what to do; TooLarge - unpacked it is larger than max_bytes; NoRoom; Interrupted
     """
+    path, scratch = path.resolve(), scratch.resolve()  # what a name leads to may hang on the process that follows it
     # --stem with its value in one word: a name may begin with a dash
     command = [sys.executable, "-I", "-m", "supervisor.inspection.reader", str(path), f"--stem={stem}"]
     command += ["--scratch", str(scratch / "plain.blend"), "--max-bytes", str(max_bytes)]

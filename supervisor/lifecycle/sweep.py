@@ -13,7 +13,7 @@ from supervisor.cloud.ports import RentedInstance
 from supervisor.domain.instance import InstanceStatus
 from supervisor.domain.job import HOLDING, JobStatus
 from supervisor.farm import Farm
-from supervisor.store import instances, jobs
+from supervisor.store import files, instances, jobs
 
 log = structlog.get_logger(__name__)
 
@@ -43,18 +43,18 @@ def sweep_report(farm: Farm, *, dry_run: bool) -> list[Swept]:
     rented = farm.cloud.compute.instances()
     workspaces = farm.cloud.workspaces.jobs()
     with farm.db.read() as connection:
-        known = jobs.statuses(connection)
+        known, uploads = jobs.statuses(connection), files.open_uploads(connection)
         long_ended = jobs.ended_before(connection, farm.now() - timedelta(hours=farm.config.workspace.keep_hours))
     stray = _stray_instances([shown for shown in rented if shown.job or farm.cloud.pool is None], known)
     left = _left_workspaces(workspaces, known, long_ended)
     if dry_run:
-        orphans: Mapping[str, str] = farm.cloud.premises.orphans(frozenset(known))
+        orphans: Mapping[str, str] = farm.cloud.premises.orphans(frozenset(known), uploads)
     else:
         if stray:
             farm.cloud.compute.terminate([thing.id for thing in stray])
         for thing in left:
             farm.cloud.workspaces.delete(thing.id)
-        orphans = farm.cloud.premises.remove_orphans(frozenset(known))
+        orphans = farm.cloud.premises.remove_orphans(frozenset(known), uploads)
     return [*stray, *left, *(Swept(id=id, what=what) for id, what in orphans.items())]
 
 

@@ -181,6 +181,11 @@ def stale_uploads(connection: Connection, *, untouched_since: datetime) -> list[
     return [_file(row) for row in connection.execute(select(files).where(where))]
 
 
+def open_uploads(connection: Connection) -> frozenset[str]:
+    """Ids of the uploads that somebody may go on with, of all jobs."""
+    return frozenset(connection.execute(select(files.c.upload_id).where(files.c.upload_id.is_not(None))).scalars())
+
+
 def unchecked(connection: Connection) -> list[FileRow]:
     """Files that are whole and not yet checked, oldest first, then usable ones that have no checksum yet.
 

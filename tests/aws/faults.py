@@ -13,13 +13,16 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from threading import Lock
 from types import SimpleNamespace
-from typing import Any  # Any: botocore's requests and answers have no types
+from typing import Any, TypeVar  # Any: botocore's requests and answers have no types
 
 from botocore import endpoint as botocore_endpoint
 from botocore.awsrequest import AWSResponse
 from botocore.exceptions import EndpointConnectionError, ReadTimeoutError
+from urllib3.exceptions import ProtocolError
 
 from .patching import mend
+
+_T = TypeVar("_T")
 
 
 class Crash(BaseException):
@@ -52,6 +55,7 @@ SINGLE_FAULTS = (
     Fault.REPLY_LOST_FOR_GOOD,
 )
 _FOR_GOOD = frozenset({Fault.THROTTLED_FOR_GOOD, Fault.REFUSED, Fault.BROKEN, Fault.UNREACHABLE})
+_NOT_SENT = _FOR_GOOD | {Fault.THROTTLED}
 _ANSWERS = {
     Fault.REFUSED: ("UnauthorizedOperation", 403),
     Fault.BROKEN: ("InternalError", 500),
@@ -104,6 +108,7 @@ class Way:
     is_hard: bool = False  #: True: a death is the end of this very process (exit status 137), for children
     calls: list[Call] = field(default_factory=list)  #: first attempts
     is_dead: bool = False
+    told: Callable[[Call], object] = nothing  #: called with each call that has taken effect
     _lock: Lock = field(default_factory=Lock)
 
     def take(self, plan: Plan) -> None:
@@ -116,17 +121,40 @@ class Way:
         call = self._begin(endpoint, operation, context)
         fault = self.plan(call)
         if fault is None or not (call.attempt == 1 or fault in _FOR_GOOD or fault is Fault.REPLY_LOST_FOR_GOOD):
-            return original(endpoint, request, operation, context)
+            answer = original(endpoint, request, operation, context)
+            self.told(call)
+            return answer
         if fault is Fault.DIED_BEFORE:
             self._die(call)
         refusal = _refusal(fault, endpoint, request)
         if refusal or (fault is Fault.REPLY_LOST_FOR_GOOD and call.attempt > 1):
             return refusal or (None, EndpointConnectionError(endpoint_url=request.url))
         answer = original(endpoint, request, operation, context)
+        self.told(call)
         if fault is Fault.DIED_AFTER:
             self._die(call)
         lost = (None, ReadTimeoutError(endpoint_url=request.url))
         return lost if fault in {Fault.REPLY_LOST, Fault.REPLY_LOST_FOR_GOOD} else answer
+
+    def go(self, service: str, operation: str, send: Callable[[], _T]) -> _T:
+        """Let a call take the way that is none of botocore's, and has one attempt. Errors: Crash; HTTPError - it came to nothing, or not"""
+        if self.is_dead:
+            raise Crash(operation)
+        with self._lock:
+            call = Call(number=len(self.calls) + 1, service=service, operation=operation, attempt=1)
+            self.calls.append(call)
+        fault = self.plan(call)
+        if fault is Fault.DIED_BEFORE:
+            self._die(call)
+        if fault in _NOT_SENT:
+            raise ProtocolError(f"{operation}: by the test's wish")
+        answer = send()
+        self.told(call)
+        if fault is Fault.DIED_AFTER:
+            self._die(call)
+        if fault is not None:
+            raise ProtocolError(f"{operation}: the reply was lost, by the test's wish")
+        return answer
 
     def _begin(self, endpoint: Any, operation: Any, context: Any) -> Call:
         with self._lock:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from moto.core.responses import ActionResult
@@ -16,6 +15,7 @@ from moto.ec2.models.instance_types import INSTANCE_TYPES
 from moto.ec2.responses.fleets import Fleets
 from moto.ec2.utils import convert_tag_spec, random_fleet_id
 
+from .cloud_time import now
 from .patching import Method, mend
 from .room import grant
 from .world import world_of
@@ -169,7 +169,7 @@ class InstantFleet:
             "FleetId": self._id,
             "Type": "instant",
             "FleetState": "active",
-            "CreateTime": datetime.now(UTC),
+            "CreateTime": now(),
             "ClientToken": self._params.get("ClientToken", ""),
             "TargetCapacitySpecification": self._params["TargetCapacitySpecification"],
             "Instances": launched,

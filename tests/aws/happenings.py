@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import fields
-from datetime import UTC, datetime
 from typing import Any
 
 from moto.core.models import DEFAULT_ACCOUNT_ID
@@ -13,6 +13,7 @@ from moto.ec2.models.instances import StateReason
 from moto.ssm.models import Parameter, ssm_backends
 
 from . import images
+from .cloud_time import now
 from .launching import set_state
 from .world import REGION, SETTINGS, World, backend_of, world_of
 
@@ -43,7 +44,7 @@ def _publish(name: str, value: str, region: str) -> None:
         description="",
         allowed_pattern=None,
         keyid=None,
-        last_modified_date=datetime.now(UTC),
+        last_modified_date=now(),
         version=1,
         data_type="text",
     )
@@ -73,14 +74,27 @@ def power_off(instance: str) -> None:
     backend = backend_of()
     one = backend.get_instance(instance)
     ends = one.instance_initiated_shutdown_behavior == "terminate"
-    (backend.terminate_instances if ends else backend.stop_instances)([instance])
+    with _known(instance):
+        (backend.terminate_instances if ends else backend.stop_instances)([instance])
     one.state_reason = StateReason("Client.InstanceInitiatedShutdown: Instance initiated shutdown", "Client.InstanceInitiatedShutdown")
 
 
 def _end(instance: str, code: str, text: str) -> None:
     backend = backend_of()
-    backend.terminate_instances([instance])
+    with _known(instance):
+        backend.terminate_instances([instance])
     backend.get_instance(instance).state_reason = StateReason(f"{code}: {text}", code)
+
+
+@contextmanager
+def _known(instance: str) -> Iterator[None]:
+    """What befalls an instance befalls it whether it is described yet or not."""
+    hidden = _world().hidden
+    was_hidden = instance in hidden
+    hidden.discard(instance)
+    yield
+    if was_hidden:
+        hidden.add(instance)
 
 
 def settle() -> None:
@@ -95,10 +109,12 @@ def settle() -> None:
         image.state = "available" if image.state == "pending" else image.state
 
 
-def fail_snapshots() -> None:
-    """Let the snapshots that are on their way fail."""
-    for snapshot in backend_of().snapshots.values():
-        snapshot.status = "error" if snapshot.status == "pending" else snapshot.status
+def fail_snapshots() -> int:
+    """Let the snapshots that are on their way fail. Returns: how many"""
+    pending = [snapshot for snapshot in backend_of().snapshots.values() if snapshot.status == "pending"]
+    for snapshot in pending:
+        snapshot.status = "error"
+    return len(pending)
 
 
 def age_out() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from moto.ec2.models.amis import Ami, AmiBackend
 
 from supervisor.cloud.aws.identity import BLENDERS_TAG, IMAGE_TAG, PROTOCOL_TAG, VARIANT_TAG
 
+from .cloud_time import now
 from .patching import Method, mend
 from .world import world_of
 
@@ -80,7 +81,7 @@ def _add(
         public=owner is not None,
         architecture=architecture,
         virtualization_type="hvm",
-        creation_date=datetime.now(UTC).replace(tzinfo=None) - timedelta(days=age_days),
+        creation_date=now().replace(tzinfo=None) - timedelta(days=age_days),
         root_device_type="ebs",
         root_device_name=ROOT_DEVICE,
         tags=tags,

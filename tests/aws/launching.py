@@ -12,6 +12,7 @@ from moto.ec2.models.instances import Instance, InstanceBackend
 from moto.ec2.responses.instances import InstanceResponse
 from moto.ec2.utils import convert_tag_spec, filter_iam_instance_profiles
 
+from .cloud_time import now
 from .patching import Method, mend
 from .room import grant, market_of
 from .world import world_of
@@ -186,8 +187,10 @@ def starting(original: Method) -> Method:
             if grant(self, pool, want, market=market_of(stopped[0])) < want:
                 raise EC2ClientError("InsufficientInstanceCapacity", f"Insufficient capacity to start {want} instances in {pool}.")
         began = original(self, instance_ids)
-        for one in stopped if world_of(self).is_slow else ():
-            set_state(one, "pending")
+        for one in stopped:
+            one.launch_time = now().replace(tzinfo=None)  # AWS counts from the latest start; moto leaves the time as it was
+            if world_of(self).is_slow:
+                set_state(one, "pending")
         return began
 
     return start_instances

@@ -81,7 +81,7 @@ class Moto:
         return [one for one in found if not states or one["State"]["Name"] in states]
 
 
-class _Application:
+class Application:
     """moto's own application, what it lacks, and the tests' way in."""
 
     def __init__(self) -> None:
@@ -90,7 +90,7 @@ class _Application:
     def __call__(self, environ: dict[str, Any], start_response: _StartResponse) -> Iterable[bytes]:
         path, target = environ.get("PATH_INFO", ""), environ.get("HTTP_X_AMZ_TARGET", "")
         if path.startswith("/kiln/"):
-            return _answer(start_response, lambda: _happen(path.removeprefix("/kiln/"), _body(environ)))
+            return _answer(start_response, lambda: happen(path.removeprefix("/kiln/"), _body(environ)))
         if target.startswith(("AWSPriceListService.", "ServiceQuotasV20190624.")):
             return _answer(start_response, lambda: services.answer(target, _body(environ)))
         answer: Iterable[bytes] = self._moto(environ, start_response)
@@ -114,7 +114,8 @@ def _answer(start_response: _StartResponse, call: Callable[[], Any]) -> list[byt
     return [json.dumps(answer, default=str).encode()]
 
 
-def _happen(name: str, how: dict[str, Any]) -> Any:
+def happen(name: str, how: dict[str, Any]) -> Any:
+    """Let something of `happenings.py` happen to the cloud of this process. Returns: what it says of it"""
     if name == "reset":
         BackendDict.reset()
         return seed()
@@ -140,7 +141,7 @@ def _server(port: int) -> Any:
     repair_moto()
     BackendDict.reset()
     seed()
-    return make_server("127.0.0.1", port, _Application(), threaded=True, request_handler=MotoRequestHandler)
+    return make_server("127.0.0.1", port, Application(), threaded=True, request_handler=MotoRequestHandler)
 
 
 def main() -> None:

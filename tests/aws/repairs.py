@@ -8,12 +8,12 @@ from __future__ import annotations
 import json
 import re
 import threading
-from datetime import UTC, datetime
 from functools import cache
 from typing import Any  # Any: moto's models and parameters are made at run time
 
 from moto import settings
 from moto.core.responses import ActionResult
+from moto.core.utils import camelcase_to_underscores
 from moto.ec2 import utils
 from moto.ec2.exceptions import EC2ClientError, InvalidInstanceIdError
 from moto.ec2.models.core import TaggedEC2Resource
@@ -23,7 +23,8 @@ from moto.ec2.responses import EC2Response
 from moto.ec2.responses.spot_instances import SpotInstances
 from moto.moto_server import werkzeug_app
 
-from . import access, fleets, groups, images, launching, templates
+from . import access, cloud_time, fleets, groups, images, launching, templates, uploads
+from .cloud_time import now
 from .patching import Method, mend
 from .world import world_of
 
@@ -38,7 +39,9 @@ _INSTANCE_ID = re.compile(r"i-[0-9a-f]{8,17}")
 def repair_moto() -> None:
     """Mend moto. Repeat: safe"""
     _settings()
+    cloud_time.repair()
     launching.repair()
+    uploads.repair()
     fleets.repair()
     templates.repair()
     images.repair()
@@ -63,12 +66,15 @@ def _settings() -> None:
 
 
 def _recorded(original: Method) -> Method:
-    """Remember what was asked, and answer one call at a time."""
+    """Remember what was asked, and answer one call at a time. That it would be done is all that is said of what is only tried."""
 
     def call_action(self: Any) -> Any:
         with _ONE_AT_A_TIME:
             params = json.loads(json.dumps(self.params, default=str))
             world_of(self.ec2_backend).calls.append({"action": self._get_action(), "params": params})
+            if self._get_param("DryRun", False):
+                # moto knows of it in most actions; the others answer with all that there is
+                setattr(self, camelcase_to_underscores(self._get_action()), self.error_on_dryrun)
             return original(self)
 
     return call_action
@@ -251,7 +257,7 @@ def _spot_prices() -> None:
                 "InstanceType": each["InstanceType"],
                 "ProductDescription": "Linux/UNIX",
                 "SpotPrice": world_of(backend).spot_price_of(f"{each['InstanceType']}/{each['Location']}"),
-                "Timestamp": datetime.now(UTC),
+                "Timestamp": now(),
             }
             for each in offered
         ]

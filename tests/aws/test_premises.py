@@ -154,6 +154,17 @@ def test_nothing_is_removed_while_what_costs_money_can_not_be_seen(place: Premis
     assert len(place.aside.moto.instances("running")) == 2
 
 
+def test_upload_of_a_known_job_that_nobody_wrote_down_is_removed_after_a_day(place: PremisesPlace) -> None:
+    lost, kept = (place.uploads[0].begin(f"projects/{JOB}/{name}") for name in ("lost.blend", "kept.blend"))
+    place.uploads[1].begin(f"received/{JOB}/frames/00000001/a.exr")  # a node's own: it is written down nowhere
+    later(place)
+    assert place.premises.remove_orphans(KNOWN, frozenset({kept})) == {}
+    place.aside.clock.pass_s(23 * HOUR_S)
+    assert place.premises.orphans(KNOWN) == {}
+    assert list(place.premises.remove_orphans(KNOWN, frozenset({kept}))) == [f"upload {lost}"]
+    assert [upload.upload_id for upload in place.uploads[0].unfinished("projects/")] == [kept]
+
+
 def test_group_of_a_network_that_the_farm_left_is_removed_when_it_was_seen_unused_for_a_while(place: PremisesPlace) -> None:
     vpc = place.ec2.create_vpc(CidrBlock="10.1.0.0/16")["Vpc"]["VpcId"]
     tags = [{"ResourceType": "security-group", "Tags": [{"Key": "kiln:farm", "Value": IDENTITY.farm}]}]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from supervisor import queries
 from supervisor.cloud.aws.pool import Ec2Pool
 from supervisor.cloud.aws.session import AwsSession
+from supervisor.cloud.ports import RentedInstance
 from supervisor.config import AwsConfig, CloudConfig, Config, MoneyConfig, PoolConfig
 from supervisor.domain.instance import InstanceStatus
 from supervisor.domain.job import ENDED, JobStatus
@@ -39,7 +41,11 @@ class Studio:
     def alive(self) -> list[FakeNode]:
         """The nodes of the instances that run, oldest first."""
         running = [one for one in self.renting.compute.instances() if one.status is InstanceStatus.RUNNING]
-        return [self.nodes.setdefault(one.id, FakeNode(bench=self.bench, instance=one)) for one in running]
+        return [self.nodes.setdefault(one.id, self.node_on(one)) for one in running]
+
+    def node_on(self, one: RentedInstance) -> FakeNode:
+        power_off = partial(self.moto.tell, "power_off", instance=one.id)
+        return FakeNode(objects=self.bench.cloud.objects, clock=self.bench.clock, instance=one, power_off=power_off)
 
     def work(self) -> None:
         for node in self.alive():

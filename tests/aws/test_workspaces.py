@@ -377,7 +377,7 @@ def test_launch_that_aws_refuses_is_a_problem_that_says_why(place: WorkspacePlac
     place.workspaces.stage("job_c", files_of(place, "job_c", b"OTHER"), request_id="r1")
     state = place.workspaces.state("job_c")
     assert state is not None
-    assert "build one with `kiln ami build`" in state.problem
+    assert "`kiln ami build`" in state.problem
 
 
 def test_instance_that_is_not_listed_yet_is_not_asked_for_again(place: WorkspacePlace) -> None:

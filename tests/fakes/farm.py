@@ -84,7 +84,7 @@ class FakeFarm:
         cloud = FakeCloud(slots=slots, clock=clock, is_shared=bool(config and config.pool.mode == "shared"))
         cloud.account = account
         if not (folder / "kiln.db").exists():
-            (folder / "kiln.db").write_bytes(_new_database())
+            (folder / "kiln.db").write_bytes(new_database())
         db = Database.open(folder / "kiln.db")
         woken = threading.Event()
         farm = Farm(config=config or Config(), data=folder, db=db, cloud=cloud.ports, wake=woken.set, now=clock)
@@ -110,32 +110,45 @@ class FakeFarm:
         is_read: bool = True,
     ) -> str:
         """A file of a job, uploaded and checked unless said otherwise. Not read: large, so its checksum comes later."""
-        file, key = new_id("file"), project_key(job, path)
-        found = inspection or (an_inspection() if is_blend(path) else None)
-        self.cloud.objects.place(key, body, etag="whole")
-        row = {
-            "id": file,
-            "job_id": job,
-            "path": path,
-            "path_folded": path.casefold(),
-            "bytes": len(body),
-            "checksum": f"crc32:{zlib.crc32(body):08x}" if is_read else "",
-            "status": status,
-            "problem": "it is truncated; upload it again" if status is FileStatus.BAD else "",
-            "key": key,
-            "inspection": inspection_to_json(found) if found else None,
-            "created_at": self.clock(),
-            "touched_at": self.clock(),
-        }
-        with self.farm.db.write() as connection:
-            connection.execute(insert(files).values(**row))
-        return file
+        self.cloud.objects.place(project_key(job, path), body, etag="whole")
+        return add_file(self.farm, job, path, body=body, status=status, inspection=inspection, is_read=is_read)
 
     def a_submitted_job(self, *, frames: str = "1-3", instances: int = 1, settings: JobSettings | None = None) -> str:
         """A job that waits for the supervisor."""
         job = self.a_draft()
         commands.submit_job(self.farm, job, replace(settings or JobSettings(), frames=frames, instances=instances))
         return job
+
+
+def add_file(
+    farm: Farm,
+    job: str,
+    path: str,
+    *,
+    body: bytes,
+    status: FileStatus = FileStatus.READY,
+    inspection: Inspection | None = None,
+    is_read: bool = True,
+) -> str:
+    """Write down a file that is in the store already. Returns: its id"""
+    file, found = new_id("file"), inspection or (an_inspection() if is_blend(path) else None)
+    row = {
+        "id": file,
+        "job_id": job,
+        "path": path,
+        "path_folded": path.casefold(),
+        "bytes": len(body),
+        "checksum": f"crc32:{zlib.crc32(body):08x}" if is_read else "",
+        "status": status,
+        "problem": "it is truncated; upload it again" if status is FileStatus.BAD else "",
+        "key": project_key(job, path),
+        "inspection": inspection_to_json(found) if found else None,
+        "created_at": farm.now(),
+        "touched_at": farm.now(),
+    }
+    with farm.db.write() as connection:
+        connection.execute(insert(files).values(**row))
+    return file
 
 
 def a_renting_farm(folder: Path, *, usd_per_h: str = "3.60", **money: float) -> FakeFarm:
@@ -158,7 +171,7 @@ def set_price(cloud: FakeCloud, usd_per_h: str) -> None:
 
 
 @cache
-def _new_database() -> bytes:
+def new_database() -> bytes:
     """An empty database, migrated once for all tests."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "kiln.db"

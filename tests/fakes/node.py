@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
+from typing import Protocol
 
 from nodeimage.launch import PoolOrder
 from nodeimage.protocol import (
@@ -30,18 +32,43 @@ from nodeimage.protocol import (
     preview_key,
     status_key,
 )
-from supervisor.cloud.ports import RentedInstance
+from supervisor.cloud.ports import RentedInstance, StoredObject
 from supervisor.domain.instance import InstanceStatus
 
-from .farm import FakeFarm
+from .farm import Clock, FakeFarm
+
+
+class NodeObjects(Protocol):
+    """The bucket, as far as a node needs it."""
+
+    def put(self, key: str, body: bytes, *, if_absent: bool = False) -> bool: ...
+
+    def get(self, key: str) -> StoredObject | None: ...
+
+    def delete(self, keys: Iterable[str]) -> None: ...
+
+
+class NodeInstance(Protocol):
+    """The instance that a node runs on."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def node(self) -> str: ...
+
+    @property
+    def job(self) -> str: ...
 
 
 @dataclass
 class FakeNode:
     """The agent of one instance. `clock_off_s` is how wrong its clock is."""
 
-    bench: FakeFarm
-    instance: RentedInstance
+    objects: NodeObjects
+    clock: Clock
+    instance: NodeInstance
+    power_off: Callable[[], object]
     clock_off_s: float = 0.0
     claims: dict[int, Claim] = field(default_factory=dict)  #: held, without an outcome
     written: list[str] = field(default_factory=list)  #: journal entries, by key
@@ -61,10 +88,10 @@ class FakeNode:
 
     @property
     def now_ms(self) -> int:
-        return self.bench.clock.ms + int(self.clock_off_s * 1000)
+        return self.clock.ms + int(self.clock_off_s * 1000)
 
     def order(self) -> Order | None:
-        stored = self.bench.cloud.objects.get(order_key(self.job))
+        stored = self.objects.get(order_key(self.job))
         return Order.from_bytes(stored.body) if stored else None
 
     def claim(self) -> int | None:
@@ -76,7 +103,7 @@ class FakeNode:
             told = order.requeued.get(frame) or Requeued(attempt=1)
             nonce = f"{self.name}-{next(self._entries)}"
             claim = Claim(node=self.name, frame=frame, attempt=told.attempt, nonce=nonce, at_ms=self.now_ms)
-            if self.name not in told.avoid and self.bench.cloud.objects.put(claim_key(self.job, frame), claim.to_bytes(), if_absent=True):
+            if self.name not in told.avoid and self.objects.put(claim_key(self.job, frame), claim.to_bytes(), if_absent=True):
                 self.claims[frame] = claim
                 return frame
         return None
@@ -104,7 +131,7 @@ class FakeNode:
             log_tail=("Fra:1 Mem:12M",),
             blender_version="4.5.15",
         )
-        self.bench.cloud.objects.put(status_key(self.name), heartbeat.to_bytes())
+        self.objects.put(status_key(self.name), heartbeat.to_bytes())
 
     def begin(self) -> int | None:
         """Claim a frame and say that it is being rendered."""
@@ -120,9 +147,9 @@ class FakeNode:
         claim = self.claims.pop(frame)
         body = f"picture {frame}".encode()
         name = f"{frame:04d}.png"
-        self.bench.cloud.objects.put(output_key(self.job, frame, name), body)
-        self.bench.cloud.objects.put(preview_key(self.job, frame), b"RIFF")
-        self.bench.cloud.objects.put(log_key(self.job, frame, claim.attempt), f"log of attempt {claim.attempt}".encode())
+        self.objects.put(output_key(self.job, frame, name), body)
+        self.objects.put(preview_key(self.job, frame), b"RIFF")
+        self.objects.put(log_key(self.job, frame, claim.attempt), f"log of attempt {claim.attempt}".encode())
         self.delivered.append(frame)
         return self._write(
             JournalEntry(
@@ -141,7 +168,7 @@ class FakeNode:
     def fail(self, frame: int, failure: Failure = Failure.ERROR, *, message: str = "it went wrong") -> str:
         """Say that an attempt failed. The claim stays: the farm frees it."""
         claim = self.claims.pop(frame)
-        self.bench.cloud.objects.put(log_key(self.job, frame, claim.attempt), f"log of attempt {claim.attempt}".encode())
+        self.objects.put(log_key(self.job, frame, claim.attempt), f"log of attempt {claim.attempt}".encode())
         return self._write(self._outcome(Outcome.FAILED, claim, message, failure))
 
     def interrupt(self, frame: int, *, gives_back: bool = True) -> str:
@@ -149,12 +176,12 @@ class FakeNode:
         claim = self.claims.pop(frame)
         key = self._write(self._outcome(Outcome.INTERRUPTED, claim, "the machine is taken back", None))
         if gives_back:
-            self.bench.cloud.objects.delete([claim_key(self.job, frame)])
+            self.objects.delete([claim_key(self.job, frame)])
         return key
 
     def take_job(self) -> str:
         """Be at the first job of the pool's order that has a frame for this node, and say so; with none, be idle. Returns: the job"""
-        stored = self.bench.cloud.objects.get(POOL_KEY)
+        stored = self.objects.get(POOL_KEY)
         jobs = [each.job for each in PoolOrder.from_bytes(stored.body).jobs] if stored else []
         for self.at_job in [*jobs, ""]:
             if self.at_job and (frame := self.claim()) is not None:
@@ -170,7 +197,7 @@ class FakeNode:
 
     def hear_notice(self, *, in_s: float = 120.0) -> None:
         """Say that the cloud takes the instance back; from now on no frame is taken."""
-        self.interruption_at_ms = self.bench.clock.ms + int(in_s * 1000)
+        self.interruption_at_ms = self.clock.ms + int(in_s * 1000)
         frame = min(self.claims, default=None)
         self.beat(NodeState.IDLE if frame is None else NodeState.RENDERING, frame=frame)
 
@@ -181,7 +208,7 @@ class FakeNode:
     def leave(self) -> None:
         """End in good order."""
         self.say_goodbye()
-        self.bench.cloud.compute.end_instance(self.instance.id, note="there was nothing to do")
+        self.power_off()
 
     def _outcome(self, outcome: Outcome, claim: Claim, message: str, failure: Failure | None) -> JournalEntry:
         return JournalEntry(
@@ -197,7 +224,7 @@ class FakeNode:
 
     def _write(self, entry: JournalEntry) -> str:
         key = journal_key(self.job, at_ms=self.now_ms, node=self.name, n=next(self._entries))
-        self.bench.cloud.objects.put(key, entry.to_bytes())
+        self.objects.put(key, entry.to_bytes())
         self.written.append(key)
         return key
 
@@ -214,8 +241,13 @@ class FakeNodes:
         asleep = {InstanceStatus.STOPPING, InstanceStatus.STOPPED}
         running = [instance for instance in self._bench.cloud.compute.alive() if instance.status not in asleep]
         for instance in running:
-            self._nodes.setdefault(instance.id, FakeNode(bench=self._bench, instance=instance))
+            self._nodes.setdefault(instance.id, self._node_on(instance))
         return [self._nodes[instance.id] for instance in running]
+
+    def _node_on(self, instance: RentedInstance) -> FakeNode:
+        cloud = self._bench.cloud
+        power_off = partial(cloud.compute.end_instance, instance.id, note="there was nothing to do")
+        return FakeNode(objects=cloud.objects, clock=self._bench.clock, instance=instance, power_off=power_off)
 
     def only(self) -> FakeNode:
         """The node, where there is one."""

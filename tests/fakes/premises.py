@@ -21,6 +21,7 @@ class FakePremises(Trouble):
         self.asked_for: list[JobNeeds] = []
         self.held: list[Holding] = []
         self.strays: dict[str, str] = {}  #: id -> job that owns it
+        self.uploads: set[str] = set()  #: ids of old unfinished uploads of known jobs
 
     def blenders(self) -> Sequence[BlenderFound]:
         self._meet_trouble("blenders")
@@ -43,12 +44,15 @@ class FakePremises(Trouble):
         self._meet_trouble("holdings")
         return list(self.held)
 
-    def orphans(self, known_jobs: frozenset[str]) -> Mapping[str, str]:
+    def orphans(self, known_jobs: frozenset[str], known_uploads: frozenset[str] | None = None) -> Mapping[str, str]:
         self._meet_trouble("orphans")
-        return {id: f"something of the unknown job {job}" for id, job in self.strays.items() if job not in known_jobs}
+        strays = {id: f"something of the unknown job {job}" for id, job in self.strays.items() if job not in known_jobs}
+        unknown = () if known_uploads is None else (id for id in self.uploads if id not in known_uploads)
+        return strays | dict.fromkeys(unknown, "an upload that nobody knows of")
 
-    def remove_orphans(self, known_jobs: frozenset[str]) -> Mapping[str, str]:
+    def remove_orphans(self, known_jobs: frozenset[str], known_uploads: frozenset[str] | None = None) -> Mapping[str, str]:
         self._meet_trouble("remove_orphans")
-        removed = self.orphans(known_jobs)
+        removed = self.orphans(known_jobs, known_uploads)
         self.strays = {id: job for id, job in self.strays.items() if id not in removed}
+        self.uploads -= removed.keys()
         return removed

@@ -11,11 +11,13 @@ from nodeimage.protocol import NODES_PREFIX, status_key
 from supervisor import queries
 from supervisor.cloud.ports import LaunchSpec, Unreachable
 from supervisor.commands import jobs as commands
+from supervisor.commands.files import begin_file
 from supervisor.domain.instance import Market
 from supervisor.domain.job import JobStatus
 from supervisor.lifecycle.deleting import delete_leftovers
 from supervisor.lifecycle.sweep import delete_old_heartbeats, sweep, sweep_report
 from supervisor.store import deletions
+from supervisor.store.files import open_uploads
 from tests.fakes.farm import FakeFarm
 from tests.fakes.node import FakeNodes
 
@@ -168,3 +170,17 @@ def test_what_instances_cost_is_added_up_to_the_second(bench: FakeFarm) -> None:
 
     assert bench.status(job) is JobStatus.CANCELLED
     assert queries.job_detail(bench.farm, job).cost.total_usd == Decimal("0.2040")
+
+
+def test_an_upload_that_no_file_knows_of_is_removed_and_one_that_goes_on_stays(bench: FakeFarm) -> None:
+    job = bench.a_draft(blend=None)
+    plan = begin_file(bench.farm, job, path="scene.blend", length=1000)
+    with bench.farm.db.read() as connection:
+        (going_on,) = open_uploads(connection)
+    bench.cloud.premises.uploads = {"left_by_a_farm_that_died", going_on}
+
+    swept = sweep(bench.farm)
+
+    assert [thing.id for thing in swept] == ["left_by_a_farm_that_died"]
+    assert bench.cloud.premises.uploads == {going_on}
+    assert plan.received == ()

@@ -65,18 +65,18 @@ class Orphans:
         self._clock = clock
         self._unused_since: dict[str, datetime] = {}  #: security group -> since when no launch is seen to use it
 
-    def find(self, known_jobs: frozenset[str]) -> Mapping[str, str]:
+    def find(self, known_jobs: frozenset[str], known_uploads: frozenset[str] | None) -> Mapping[str, str]:
         """Say what nobody owns: id -> what it is. Errors: CloudError"""
-        return {orphan.id: orphan.what for orphan in self._find(known_jobs)}
+        return {orphan.id: orphan.what for orphan in self._find(known_jobs, known_uploads)}
 
-    def remove(self, known_jobs: frozenset[str]) -> Mapping[str, str]:
+    def remove(self, known_jobs: frozenset[str], known_uploads: frozenset[str] | None) -> Mapping[str, str]:
         """Remove what nobody owns; what can't be removed now is left for the next time.
 
         Returns: what was removed
         Errors:  CloudError - there was no looking: nothing was removed
         """
         removed = {}
-        for orphan in self._find(known_jobs):
+        for orphan in self._find(known_jobs, known_uploads):
             try:
                 orphan.remove()
             except CloudError as error:
@@ -85,13 +85,13 @@ class Orphans:
                 removed[orphan.id] = orphan.what
         return removed
 
-    def _find(self, known_jobs: frozenset[str]) -> list[_Orphan]:
+    def _find(self, known_jobs: frozenset[str], known_uploads: frozenset[str] | None) -> list[_Orphan]:
         now = self._clock()
         # what there is before who owns it: an owner is written down before anything is asked for in its name
         stock = self._stock(now)
         owners = Owners(jobs=known_jobs, needed=self._claims.needed(known_jobs), builds=self._claims.builds())
         strays = [self._orphan(stray, stock) for stray in strays_in(stock, owners, now=now)]
-        return [*strays, *self._of_uploads(known_jobs, now)]
+        return [*strays, *self._of_uploads(known_jobs, known_uploads, now)]
 
     def _stock(self, now: datetime) -> Stock:
         """What costs money must be seen, or nothing is decided; what does not is passed over where the farm may not look at it."""
@@ -133,9 +133,9 @@ class Orphans:
         id = f"launch templates of {stray.id}" if stray.kind is Kind.TEMPLATE else stray.id
         return _Orphan(id=id, what=stray.what, remove=removals[stray.kind])
 
-    def _of_uploads(self, known_jobs: frozenset[str], now: datetime) -> Iterator[_Orphan]:
+    def _of_uploads(self, known_jobs: frozenset[str], known_uploads: frozenset[str] | None, now: datetime) -> Iterator[_Orphan]:
         for uploads in self._uploads:
-            for upload in stray_uploads(uploads, known_jobs, begun_before=now - GRACE):
+            for upload in stray_uploads(uploads, known_jobs, known_uploads, begun_before=now - GRACE):
                 yield _Orphan(
                     id=f"upload {upload.upload_id}",
                     what=f"an unfinished upload of {upload.key}",

@@ -55,8 +55,8 @@ class AwsPremises:
         inventory = self._inventory
         return list(holdings_in(inventory.instances(), inventory.volumes(), inventory.snapshots(), self._rates))
 
-    def orphans(self, known_jobs: frozenset[str]) -> Mapping[str, str]:
-        return self._orphans.find(known_jobs)
+    def orphans(self, known_jobs: frozenset[str], known_uploads: frozenset[str] | None = None) -> Mapping[str, str]:
+        return self._orphans.find(known_jobs, known_uploads)
 
-    def remove_orphans(self, known_jobs: frozenset[str]) -> Mapping[str, str]:
-        return self._orphans.remove(known_jobs)
+    def remove_orphans(self, known_jobs: frozenset[str], known_uploads: frozenset[str] | None = None) -> Mapping[str, str]:
+        return self._orphans.remove(known_jobs, known_uploads)

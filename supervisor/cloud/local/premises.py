@@ -115,17 +115,17 @@ class LocalPremises:
         text = f"missing: {', '.join(missing)}" if missing else "all that Blender needs are there"
         yield Check(name="system libraries", is_ok=not missing, text=text, remedy=f"run: {apt_line(missing)}" if missing else "")
 
-    def orphans(self, known_jobs: frozenset[str]) -> Mapping[str, str]:
-        return {orphan.id: orphan.what for orphan in self._find_orphans(known_jobs)}
+    def orphans(self, known_jobs: frozenset[str], known_uploads: frozenset[str] | None = None) -> Mapping[str, str]:
+        return {orphan.id: orphan.what for orphan in self._find_orphans(known_jobs, known_uploads)}
 
-    def remove_orphans(self, known_jobs: frozenset[str]) -> Mapping[str, str]:
+    def remove_orphans(self, known_jobs: frozenset[str], known_uploads: frozenset[str] | None = None) -> Mapping[str, str]:
         removed = {}
-        for orphan in self._find_orphans(known_jobs):
+        for orphan in self._find_orphans(known_jobs, known_uploads):
             orphan.remove()
             removed[orphan.id] = orphan.what
         return removed
 
-    def _find_orphans(self, known_jobs: frozenset[str]) -> Iterator[_Orphan]:
+    def _find_orphans(self, known_jobs: frozenset[str], known_uploads: frozenset[str] | None) -> Iterator[_Orphan]:
         youngest = self._clock() - _ORPHAN_AGE
         for instance in self._compute.instances():
             gone = instance.status in {InstanceStatus.TERMINATED, InstanceStatus.TERMINATING}
@@ -137,6 +137,6 @@ class LocalPremises:
             if job not in known_jobs and folder.exists() and datetime.fromtimestamp(folder.stat().st_mtime, UTC) < youngest:
                 what = f"workspace of the unknown job {job}"
                 yield _Orphan(id=f"workspace {job}", what=what, remove=partial(self._workspaces.delete, job))
-        for upload in stray_uploads(self._uploads, known_jobs, begun_before=youngest):
+        for upload in stray_uploads(self._uploads, known_jobs, known_uploads, begun_before=youngest):
             what = f"unfinished upload of {upload.key}"
             yield _Orphan(id=f"upload {upload.upload_id}", what=what, remove=partial(self._uploads.abort, upload.key, upload.upload_id))

@@ -1,0 +1,68 @@
+"""What a person wants of a job, from its submission to its end, and what must have come of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from supervisor.domain.instance import Market
+from supervisor.domain.job import JobStatus
+from supervisor.domain.settings import JobSettings
+from supervisor.domain.workspace import WorkspaceMode
+
+
+class Wish(StrEnum):
+    """What a person does about a job that renders."""
+
+    STRAIGHT = "straight"  #: nothing
+    PAUSE = "pause"  #: pauses it when the first frames are there, and resumes it when it is paused
+    CANCEL = "cancel"  #: cancels it when the first frames are there
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Life:
+    """One job's life."""
+
+    market: Market
+    mode: WorkspaceMode
+    wish: Wish
+    instances: int = 2
+    is_deleted: bool = False  #: a person deletes the job when it has ended; otherwise its files are kept until `keep_hours` are over
+    frame_count: int = 0  #: 0: as many as the wish needs
+    is_whole: bool = False  #: from the upload of its files, past the doctor, to the download of its frames
+
+    @property
+    def name(self) -> str:
+        whole = ", whole" if self.is_whole else ""
+        return f"{self.market.value.replace('_', '-')}, {self.mode.value}, {self.wish.value}{whole}"
+
+    @property
+    def frames(self) -> range:
+        return range(1, 1 + (self.frame_count or (3 if self.wish is Wish.STRAIGHT else 5)))
+
+    @property
+    def settings(self) -> JobSettings:
+        spec = f"{self.frames[0]}-{self.frames[-1]}"
+        return JobSettings(frames=spec, instances=self.instances, market=self.market, workspace_mode=self.mode)
+
+    @property
+    def ends(self) -> frozenset[JobStatus]:
+        """The statuses in which it may end: a person who cancels may come too late."""
+        return frozenset({JobStatus.CANCELLED, JobStatus.COMPLETED} if self.wish is Wish.CANCEL else {JobStatus.COMPLETED})
+
+    @property
+    def most_launched(self) -> int:
+        """Instances that there is reason to launch in all: spot ones are given back at a pause, and launched anew."""
+        return self.instances * (2 if self.wish is Wish.PAUSE else 1)
+
+
+LIVES = (
+    *(
+        Life(market=market, mode=mode, wish=wish, is_deleted=wish is not Wish.PAUSE)
+        for mode in (WorkspaceMode.S3, WorkspaceMode.SNAPSHOT)
+        for market in Market
+        for wish in Wish
+    ),
+    Life(market=Market.SPOT, mode=WorkspaceMode.SNAPSHOT, wish=Wish.STRAIGHT, is_deleted=True, is_whole=True),
+    Life(market=Market.ON_DEMAND, mode=WorkspaceMode.S3, wish=Wish.STRAIGHT, is_whole=True),
+)
