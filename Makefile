@@ -9,6 +9,8 @@ BIN := .venv/bin
 PIP_FLAGS := --quiet --disable-pip-version-check --no-input
 SOURCES := app ami supervisor nodeimage bench tests samples
 IMAGE := kiln
+# Two files of tests at a time: more of them would share the cores with real Blenders.
+TOGETHER := --quiet --numprocesses 2 --dist loadfile
 
 # With a Blender of your own (KILN_BLENDER__COMMAND) the bpy wheel is not needed.
 BLENDER_STAMP := $(if $(KILN_BLENDER__COMMAND),,.bpy/.installed)
@@ -39,7 +41,7 @@ setup-dev:
 
 .PHONY: test
 test: setup-dev ## Run all tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest $(TOGETHER)
 
 .PHONY: check
 check: setup-dev ## Format, lint, types, imports, tests
@@ -47,7 +49,11 @@ check: setup-dev ## Format, lint, types, imports, tests
 	$(BIN)/ruff check $(wildcard $(SOURCES))
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(TOGETHER)
+
+.PHONY: crash-matrix
+crash-matrix: setup-dev ## Let the farm die at every call of jobs' lives on AWS
+	@$(BIN)/python -m tests.aws.crash_matrix
 
 .PHONY: fix
 fix: setup-dev ## Format, and repair what the linter can

@@ -28,7 +28,7 @@ from supervisor.cloud.aws.prices import REFRESH_S, AwsPrices
 from supervisor.cloud.aws.session import AwsSession
 from supervisor.cloud.aws.setup import AwsSetup, Wishes
 from supervisor.cloud.aws.template import base_data
-from supervisor.cloud.ports import BlenderFound, Cloud, CloudError
+from supervisor.cloud.ports import BlenderFound, Cloud, CloudError, SignedOut
 from supervisor.cloud.s3 import S3ObjectStore
 from supervisor.cloud.s3_uploads import S3Uploads
 from supervisor.config import Config
@@ -249,6 +249,8 @@ class _Blenders:
         if self._clock() >= self._again_at:
             try:
                 self._seen = self._look()
+            except SignedOut:
+                pass  # nobody was asked, and keys may be typed at any moment
             except CloudError as error:
                 log.warning("images not readable", error=str(error))
                 self._again_at = self._clock() + _ASK_AGAIN_S
