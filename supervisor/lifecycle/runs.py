@@ -59,6 +59,8 @@ def _changes(one: Instance, shown: RentedInstance | None, newest: Run | None, ti
         run, newest = Run(instance=one.id, price_usd_per_h=one.price_usd_per_h, began_at=began), None
     if run is None:
         return
+    if not run.price_usd_per_h and one.price_usd_per_h:  # of an ended one too: a farm that was off may see it before it knows prices
+        run = replace(run, price_usd_per_h=one.price_usd_per_h)
     if run.ended_at is None:
         run = _as_it_is(run, one, tick)
     if shown and shown.was_interrupted and not run.was_interrupted:
@@ -68,11 +70,9 @@ def _changes(one: Instance, shown: RentedInstance | None, newest: Run | None, ti
 
 
 def _as_it_is(run: Run, one: Instance, tick: Tick) -> Run:
-    """An open run, with the first word of its node, its price if that was not known before, and its end."""
+    """An open run, with the first word of its node, and its end."""
     if run.ready_at is None and one.beat_at and one.beat_at >= run.began_at:
         run = replace(run, ready_at=one.beat_at)
-    if not run.price_usd_per_h and one.price_usd_per_h:
-        run = replace(run, price_usd_per_h=one.price_usd_per_h)
     return replace(run, ended_at=_end(run, one, tick)) if one.status in _UNPAID else run
 
 

@@ -100,6 +100,14 @@ def test_an_instance_that_came_and_went_between_two_ticks_is_paid_for(bench: Fak
     assert [(run.began_at, run.ended_at) for run in cloud.runs] == [(BEGIN, BEGIN + timedelta(seconds=30))]
 
 
+def test_an_instance_that_ended_before_its_price_was_known_is_paid_for_when_it_is(bench: FakeFarm) -> None:
+    cloud = Cloud(bench)
+    cloud.show(after_s=3600, status=_S.TERMINATED, price_usd_per_h=Decimal(0))
+    cloud.show(price_usd_per_h=Decimal("3.60"))
+
+    assert [run.usd(now=bench.clock()) for run in cloud.runs] == [Decimal("3.60")]
+
+
 def test_an_interruption_is_kept_with_its_run(bench: FakeFarm) -> None:
     cloud = Cloud(bench)
     cloud.show(status=_S.RUNNING)
