@@ -136,7 +136,7 @@ def test_a_scouted_job_shows_three_frames_and_renders_the_rest_when_told_to(loca
     assert all(frame.has_preview for frame in scouts.values())
     reason = queries.job_summary(local.farm, job).reason
     assert reason.startswith("scouted: 3 frames rendered; the other 5 frames would take ")
-    assert not processes.with_environment("KILN_NODE_NODE="), "everything was given back"
+    assert not processes.with_environment(f"HOME={local.data / 'nodes'}/"), "everything was given back"
 
     commands.resume_job(local.farm, job)
 
