@@ -12,6 +12,7 @@ from markupsafe import Markup, escape
 from app.auth import signed_in_user
 from app.current import current_farm, has_images
 from nodeimage.protocol import runs_of
+from supervisor.domain.account import MIN_PASSWORD_CHARACTERS
 from supervisor.domain.download import DownloadStatus
 from supervisor.domain.file import FileStatus
 from supervisor.domain.frame import FrameStatus
@@ -19,8 +20,8 @@ from supervisor.domain.instance import InstanceStatus, Market
 from supervisor.domain.job import JobStatus
 from supervisor.domain.wording import about, dollars
 
-#: What a text may name that there is a link to: addresses, and pages of the farm's that administrators alone see.
-_NAMED = re.compile(r"(https://[^\s<>\"”),;]+|page “Images”|AWS page)")
+#: What a text may name that looks otherwise: addresses, pages of the farm's that administrators alone see, and what is typed into a shell.
+_NAMED = re.compile(r"(https://[^\s<>\"”),;]+|page “Images”|AWS page|`[^`]+`)")
 _UNITS = ("B", "KB", "MB", "GB", "TB", "PB")
 
 JOB_WORDS = {
@@ -189,12 +190,14 @@ def sentence(text: str) -> str:
 
 
 def linked(text: str) -> Markup:
-    """Make what a text names a link: web addresses, and pages of the farm's that whoever reads it may see."""
+    """Make what a text names look it: web addresses and pages of the farm's that whoever reads it may see are links, commands code."""
     parts = _NAMED.split(text)
     return Markup("").join(_link(part) if number % 2 else escape(part) for number, part in enumerate(parts))
 
 
 def _link(named: str) -> Markup:
+    if named.startswith("`"):
+        return Markup("<code>{}</code>").format(named.strip("`"))
     if not named.startswith("https:"):
         page = _page_of(named)
         return Markup('<a href="{}">{}</a>').format(page, named) if page else escape(named)
@@ -281,4 +284,5 @@ def init_filters(app: Flask) -> None:
         FILE_WORDS=FILE_WORDS,
         DOWNLOAD_WORDS=DOWNLOAD_WORDS,
         MARKET_WORDS=MARKET_WORDS,
+        MIN_PASSWORD_CHARACTERS=MIN_PASSWORD_CHARACTERS,
     )

@@ -119,6 +119,7 @@ def downloads_region(job: str) -> Region:
         downloads=held,
         links={each.id: download_url(each) for each in held if each.status is DownloadStatus.READY},
         newest=_newest_whole(held, summary),
+        has_ended=summary.status in ENDED,
         link_days=current_farm().config.downloads.link_days,
         trigger=POLLS.replace("2s", "500ms") if packing else trigger_of(summary.status),
     )

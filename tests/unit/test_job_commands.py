@@ -34,7 +34,7 @@ def test_a_new_job_is_a_draft_that_says_what_it_lacks(bench: FakeFarm) -> None:
 
     assert detail.summary.status is JobStatus.DRAFT
     assert detail.summary.name == "Shot 12"
-    assert detail.blockers == ("this job has no files; upload a .blend", "this job has no .blend; upload one")
+    assert detail.blockers == ("this job has no files; upload a .blend",)
 
 
 def test_a_job_without_a_name_bears_its_main_files(bench: FakeFarm) -> None:

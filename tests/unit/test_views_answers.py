@@ -105,13 +105,23 @@ class Flood(io.RawIOBase):
         return head + bytes((1 << 16) - len(head))
 
 
-@pytest.mark.parametrize("path", ["/login", "/setup", "/jobs"])
+def flooding(flood: Flood) -> dict[str, object]:
+    """What a request that sends it says of itself."""
+    return {"wsgi.input": flood, "CONTENT_LENGTH": str(1 << 40), "CONTENT_TYPE": "multipart/form-data; boundary=B"}
+
+
+@pytest.mark.parametrize("path", ["/login", "/setup"])
 def test_a_stranger_can_not_fill_the_disk_with_a_form(site: WebSite, path: str) -> None:
-    flood = Flood()
-    body = {"wsgi.input": flood, "CONTENT_LENGTH": str(1 << 40), "CONTENT_TYPE": "multipart/form-data; boundary=B"}
-    answer = site.signed_out().post(path, environ_overrides=body)
+    answer = site.signed_out().post(path, environ_overrides=flooding(Flood()))
     assert answer.status_code == 413
     assert "too large" in answer.text
+
+
+def test_where_one_signs_in_first_a_strangers_form_is_not_even_read(site: WebSite) -> None:
+    flood = Flood()
+    assert site.signed_out().post("/jobs", environ_overrides=flooding(flood)).status_code == 303
+    assert flood.sent_bytes == 0
+    assert site.browser.post("/jobs", environ_overrides=flooding(flood)).status_code == 413
 
 
 def test_a_file_may_be_larger_than_any_form(site: WebSite) -> None:
