@@ -6,7 +6,7 @@ import hmac
 import os
 import secrets
 from datetime import timedelta
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -35,8 +35,18 @@ EVERYBODYS = frozenset({"jobs.pack"})
 _READING = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 _GUESSES = "10 per minute; 60 per hour"
 
+
+def _guesser() -> str:
+    """Whose guesses count together: an IPv4 address, or what one connection to the internet gets of IPv6, which is 2^64 addresses."""
+    asked_from = get_remote_address()
+    try:
+        return str(ip_network(f"{asked_from}/64", strict=False)) if ":" in asked_from else asked_from
+    except ValueError:  # with the zone of a link-local address
+        return asked_from
+
+
 #: Counts in memory: the farm is one process, and forgetting the counts at a restart costs nothing.
-limiter = Limiter(get_remote_address, storage_uri="memory://", headers_enabled=False)
+limiter = Limiter(_guesser, storage_uri="memory://", headers_enabled=False)
 csrf = CSRFProtect()
 login_manager = LoginManager()
 

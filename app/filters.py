@@ -189,6 +189,13 @@ def sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+def beyond(reason: str, word: str) -> str:
+    """What a reason says beyond the word of its status, where that stands beside it: “paused by a person” is “by a person”."""
+    if reason[: len(word)].lower() != word.lower() or reason[len(word) : len(word) + 1] not in {" ", ":"}:
+        return reason
+    return reason[len(word) :].lstrip(": ")
+
+
 def linked(text: str) -> Markup:
     """Make what a text names look it: web addresses and pages of the farm's that whoever reads it may see are links, commands code."""
     parts = _NAMED.split(text)
@@ -258,6 +265,7 @@ def init_filters(app: Flask) -> None:
         duration=duration,
         rough=rough,
         ago=ago,
+        beyond=beyond,
         hour=hour,
         moment=moment,
         iso=iso,

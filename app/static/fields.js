@@ -3,7 +3,10 @@
   document.addEventListener("htmx:afterSwap", (event) => {
     if (event.target.matches(".check")) mark(event.target);
     // a form came back refused: what is wrong with it may be far from the button
-    if (event.detail.xhr?.status === 422) event.target.querySelector("[aria-invalid=true]")?.focus();
+    if (event.detail.xhr?.status !== 422) return;
+    const wrong = event.target.querySelector("[aria-invalid=true], [role=alert]");
+    wrong?.focus();
+    wrong?.scrollIntoView({ block: "center" });
   });
 
   function mark(check) {

@@ -84,6 +84,15 @@ def test_guessing_passwords_is_slowed_down(site: WebSite) -> None:
     assert statuses[-1] == 429
 
 
+def test_guessing_from_many_addresses_of_one_ipv6_network_is_slowed_down(site: WebSite) -> None:
+    visitor = site.signed_out()
+    token = csrf_token(visitor.get("/login").text)
+    form = {"csrf_token": token, "name": "ada", "password": "a guess"}
+    asked = [visitor.post("/login", data=form, environ_base={"REMOTE_ADDR": f"2001:db8::{n:x}"}).status_code for n in range(12)]
+    assert asked[-1] == 429
+    assert visitor.post("/login", data=form, environ_base={"REMOTE_ADDR": "2001:db8:0:1::1"}).status_code == 422
+
+
 def test_a_whole_studio_signs_in_from_one_address(site: WebSite) -> None:
     assert [sign_in(site.signed_out()).status_code for _ in range(12)] == [303] * 12
 

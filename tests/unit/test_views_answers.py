@@ -216,3 +216,27 @@ def seen_address(app: Flask, headers: dict[str, str]) -> str:
 )
 def test_numbers_are_written_as_people_read_them(written: object, read: str) -> None:
     assert str(written) == read
+
+
+@pytest.mark.parametrize(
+    ("reason", "word", "read"),
+    [
+        ("paused by a person", "Paused", "by a person"),
+        ("Rendering: frame 3", "Rendering", "frame 3"),
+        ("pausing: instances finish", "Paused", "pausing: instances finish"),
+        ("failedness is no word", "Failed", "failedness is no word"),
+        ("paused", "Paused", "paused"),
+    ],
+)
+def test_a_reason_does_not_repeat_the_word_that_stands_beside_it(reason: str, word: str, read: str) -> None:
+    assert filters.beyond(reason, word) == read
+
+
+def test_a_command_in_a_text_looks_like_one(site: WebSite) -> None:
+    with site.app.test_request_context():
+        assert filters.linked("run `kiln <x>`; then look") == "run <code>kiln &lt;x&gt;</code>; then look"
+
+
+def test_a_job_that_renders_with_no_instance_says_that_one_is_awaited(site: WebSite) -> None:
+    job = site.a_job(JobStatus.RENDERING)
+    assert "None at present" in site.get(f"/jobs/{job}/instances").text
