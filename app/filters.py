@@ -156,12 +156,12 @@ def ago(then: datetime | None, now: datetime | None = None) -> str:
 
 
 def moment(then: datetime) -> str:
-    """For people, in UTC; pages.js writes it in the reader's own time zone where it runs."""
+    """For people, in UTC; times.js writes it in the reader's own time zone where it runs."""
     return then.astimezone(UTC).strftime("%-d %b %Y, %H:%M:%S UTC")
 
 
 def hour(then: datetime) -> str:
-    """The time of a day that is today's, in UTC; pages' script writes it in the reader's own time zone where it runs."""
+    """The time of a day that is today's, in UTC; times.js writes it in the reader's own time zone where it runs."""
     return then.astimezone(UTC).strftime("%H:%M UTC")
 
 
