@@ -56,6 +56,17 @@ def test_a_field_is_marked_while_it_is_wrong_and_no_longer(page: Page) -> None:
     expect(page.locator("#frames-error")).to_have_count(0)
 
 
+def test_what_has_the_focus_keeps_it_when_its_region_is_written_anew(page: Page, farm: LiveFarm) -> None:
+    new_draft(page)
+    page.goto(f"{farm.url}/jobs")
+    link = page.locator(".job-row a").first
+    link.focus()
+    page.evaluate("document.getElementById('jobs-list').setAttribute('data-old', '')")
+    page.evaluate("htmx.ajax('GET', '/jobs/list', { target: '#jobs-list', swap: 'outerHTML' })")
+    expect(page.locator("#jobs-list:not([data-old])")).to_be_visible()
+    expect(link).to_be_focused()
+
+
 def test_who_is_signed_out_while_a_page_polls_comes_back_to_it(page: Page) -> None:
     draft = new_draft(page)
     page.context.clear_cookies()

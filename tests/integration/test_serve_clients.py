@@ -14,6 +14,7 @@ import urllib3
 
 from app.api import models
 from supervisor.cloud.local import processes
+from supervisor.commands import accounts
 from tests.integration.test_downloads_served import Studio, a_studio
 from tests.integration.test_serve import children
 from tests.waiting import wait_until
@@ -107,6 +108,23 @@ def test_connections_that_ask_for_nothing_take_no_thread(studio: Studio) -> None
         for _ in range(4 * THREADS):
             connected(studio, stack)
         assert seconds_of_a_page(studio) < 2
+
+
+def test_uploads_that_stop_on_the_way_hold_no_page_up_and_are_cut(studio: Studio) -> None:
+    job, token = studio.client.create_job("Shot 8").id, accounts.create_token(studio.farm, user_name="ada")
+    with ExitStack() as stack:
+        clients = [connected(studio, stack, beginning_of_an_upload(job, token, number)) for number in range(2 * THREADS)]
+        assert seconds_of_a_page(studio) < STALLED_S
+        answers = [taken_in(client)[:12] for client in clients]
+    assert {answer for answer in answers if answer} <= {b"HTTP/1.1 422", b"HTTP/1.1 503"}
+    assert studio.client.put_file(job, "wood.png", b"wood", length=4).bytes == 4
+    assert [file.path for file in studio.client.files(job)] == ["wood.png"]
+    assert "Traceback" not in studio.server.output
+
+
+def beginning_of_an_upload(job: str, token: str, number: int) -> bytes:
+    head = f"PUT /api/v1/jobs/{job}/files/{number}.png HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\n"
+    return head.encode() + b"Content-Length: 1000000\r\nConnection: close\r\n\r\n" + bytes(1000)
 
 
 def test_half_a_request_holds_a_thread_until_it_is_cut(studio: Studio) -> None:

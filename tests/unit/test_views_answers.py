@@ -240,3 +240,17 @@ def test_a_command_in_a_text_looks_like_one(site: WebSite) -> None:
 def test_a_job_that_renders_with_no_instance_says_that_one_is_awaited(site: WebSite) -> None:
     job = site.a_job(JobStatus.RENDERING)
     assert "None at present" in site.get(f"/jobs/{job}/instances").text
+
+
+@pytest.mark.parametrize(
+    ("status", "received", "title"),
+    [
+        (JobStatus.RENDERING, 1, "33 % · Shot 040 · Kiln"),
+        (JobStatus.COMPLETED, 3, "✓ Shot 040 · Kiln"),
+        (JobStatus.FAILED, 2, "✕ Shot 040 · Kiln"),
+    ],
+)
+def test_the_tab_of_a_job_says_how_far_it_is(site: WebSite, status: JobStatus, received: int, title: str) -> None:
+    page = site.get(f"/jobs/{site.a_job(status, received=received)}").text
+    assert f"<title>{title}</title>" in page
+    assert f'data-title="{title}"' in page
