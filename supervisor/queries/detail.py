@@ -47,6 +47,7 @@ def job_detail(farm: Farm, job: str) -> JobDetail:
             file_count=stock.count,
             file_bytes=stock.bytes,
             uploading=stock.uploading,
+            checking=stock.checking,
             problems=(*_hindrance(found, rented), *events.problems_of(connection, job), *_fewer(farm, connection, found)),
             blockers=(
                 *blockers(connection, job, found.settings, limits_of(farm), blenders=blenders),
