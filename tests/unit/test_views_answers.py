@@ -254,3 +254,9 @@ def test_the_tab_of_a_job_says_how_far_it_is(site: WebSite, status: JobStatus, r
     page = site.get(f"/jobs/{site.a_job(status, received=received)}").text
     assert f"<title>{title}</title>" in page
     assert f'data-title="{title}"' in page
+
+
+def test_a_job_that_ended_without_a_frame_promises_none(site: WebSite) -> None:
+    page = site.get(f"/jobs/{site.a_job(JobStatus.FAILED)}").text
+    assert "there is nothing to download" in page
+    assert "as soon as a frame" not in page.lower()
