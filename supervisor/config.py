@@ -68,7 +68,7 @@ class WorkspaceConfig(_Section):
     keep_hours: float = Field(default=72.0, ge=0)
     staging_instance_type: str = "c7i.xlarge, c7a.xlarge, m7i.xlarge, c6i.xlarge"
     volume_throughput_mib_s: int = Field(default=250, ge=125, le=2000)
-    initialization_mib_s: int = Field(default=200, ge=0, le=300)
+    initialization_mib_s: int = Field(default=0, ge=0, le=300)
 
 
 class LaunchConfig(_Section):

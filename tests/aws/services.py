@@ -62,6 +62,8 @@ def _quota(world: World, code: str, *, is_default: bool) -> dict[str, Any]:
         raise Unknown("NoSuchResourceException", f"The request failed because there is no quota {code}.")
     name, value = NEW_ACCOUNT[code]
     now = value if is_default else world.quotas.get(code, value)
+    if now is None:
+        raise Unknown("NoSuchResourceException", f"The request failed because the account has no quota {code} of its own.")
     return {"ServiceCode": "ec2", "QuotaCode": code, "QuotaName": name, "Value": now, "Adjustable": True, "GlobalQuota": False}
 
 

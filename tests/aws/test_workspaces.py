@@ -15,7 +15,7 @@ from supervisor.cloud.aws.session import AwsSession
 from supervisor.cloud.aws.staging_places import StagingSite
 from supervisor.cloud.aws.staging_plan import MOST_ATTEMPTS
 from supervisor.cloud.aws.workspace_records import record_key
-from supervisor.cloud.ports import Refused, StagedFile, WorkspaceState
+from supervisor.cloud.ports import Refused, StagedFile, Unreachable, WorkspaceState
 from supervisor.domain.workspace import WorkspaceMode
 from tests.fakes.objects import FakeObjectStore
 
@@ -366,18 +366,31 @@ def test_waiting_for_room_is_no_lost_instance(place: WorkspacePlace) -> None:
     assert through(place)
 
 
+def test_instance_profile_that_ec2_has_not_heard_of_yet_does_not_fail_the_staging(place: WorkspacePlace) -> None:
+    text = "Value (kiln-f0) for parameter iamInstanceProfile.name is invalid. Invalid IAM Instance Profile name"
+    place.moto.change(pool_errors={"*": f"InvalidParameterValue: {text}"})
+    with pytest.raises(Unreachable, match="has not heard of it yet"):
+        tick(place)
+    place.moto.change(pool_errors={})
+    place.clock.pass_s(10)
+    assert through(place)
+    assert len(place.moto.calls("CreateSnapshot")) == 1
+
+
 def test_launch_that_aws_refuses_is_a_problem_that_says_why(place: WorkspacePlace) -> None:
+    place.moto.change(pool_errors={"*": "UnauthorizedOperation: You are not authorized to perform this operation."})
+    refused = tick(place)
+    assert "You are not authorized" in refused.problem
+    assert "`kiln aws policy`" in refused.problem
+
+
+def test_image_that_was_removed_is_looked_up_again_and_its_lack_is_told(place: WorkspacePlace) -> None:
     tick(place, OTHER)
     place.moto.tell("remove_image", image=IMAGE)
-    place.workspaces.stage(JOB, [], request_id="r1")
-    refused = place.workspaces.state(JOB)
-    assert refused is not None
-    assert IMAGE in refused.problem
-    # what was looked up is looked up again: the next job is told what is lacking
-    place.workspaces.stage("job_c", files_of(place, "job_c", b"OTHER"), request_id="r1")
-    state = place.workspaces.state("job_c")
-    assert state is not None
-    assert "`kiln ami build`" in state.problem
+    with pytest.raises(Unreachable, match=IMAGE):
+        tick(place)
+    place.clock.pass_s(10)
+    assert "`kiln ami build`" in tick(place).problem
 
 
 def test_instance_that_is_not_listed_yet_is_not_asked_for_again(place: WorkspacePlace) -> None:
@@ -464,8 +477,13 @@ def test_paused_while_its_volume_is_filled_gives_instance_and_volume_back_and_be
     versions = place.parts.site.versions
     versions.ensure(place.parts.site.stage_data(JOB), job=JOB, workspace="snap-1", token="t")
     assert JOB in versions.jobs()
-    place.workspaces.release_copies(JOB)
+    # as long as the instance is on its way out, its volume is paid for
+    assert not place.workspaces.release_copies(JOB)
+    assert not place.workspaces.release_copies(JOB)
+    assert len(place.moto.calls("TerminateInstances")) == 1
     assert rented(place) == {"instances": [], "volumes": [], "snapshots": []}
+    place.clock.pass_s(2)
+    assert place.workspaces.release_copies(JOB)
     [asked] = place.moto.calls("ModifyInstanceAttribute")
     assert asked["BlockDeviceMappings"][0]["Ebs"]["DeleteOnTermination"] is True
     assert JOB not in versions.jobs()
@@ -476,7 +494,7 @@ def test_instance_launched_a_moment_before_a_pause_is_ended_although_it_is_not_l
     place.moto.change(hides_new=True)
     tick(place)
     launched = place.record().instance
-    place.workspaces.release_copies(JOB)
+    assert not place.workspaces.release_copies(JOB)
     assert [asked["InstanceIds"] for asked in place.moto.calls("TerminateInstances")] == [[launched]]
     # EC2 may not know it yet: then it is found later, among what nobody needs
     place.moto.tell("show_all")
@@ -489,11 +507,17 @@ def test_instance_launched_a_moment_before_a_pause_is_ended_although_it_is_not_l
 def test_snapshot_in_the_making_is_not_stopped_by_a_pause(place: WorkspacePlace) -> None:
     place.player.report(running(place), StagingState.DONE)
     tick(place)
-    place.workspaces.release_copies(JOB)
+    assert not place.workspaces.release_copies(JOB)
     assert place.moto.calls("ModifyInstanceAttribute") == []
     assert len(place.volumes()) == 1
     there = rented(place)
     assert there["instances"] == []
+    # with the snapshot the volume's time is over
+    place.clock.pass_s(2)
+    place.workspaces.release_copies(JOB)
+    assert rented(place) == {"instances": [], "volumes": [], "snapshots": there["snapshots"]}
+    place.clock.pass_s(2)
+    assert place.workspaces.release_copies(JOB)
     assert through(place) == there["snapshots"][0]
     assert rented(place) == {"instances": [], "volumes": [], "snapshots": there["snapshots"]}
     assert len(place.moto.calls("CreateSnapshot")) == 1
