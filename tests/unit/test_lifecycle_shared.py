@@ -471,3 +471,14 @@ def test_what_a_job_would_rent_by_itself_is_neither_checked_nor_counted(bench: F
     [needs] = bench.cloud.premises.asked_for
     assert (needs.market, needs.max_price_usd_per_h, needs.instance_types, needs.instances) == (Market.ON_DEMAND, None, (), 8)
     assert usd_per_h(bench.farm, "c7i.4xlarge", queries.job_detail(bench.farm, job).settings) == Decimal("0.714")
+
+
+def test_a_clouds_clock_that_is_ahead_of_the_farms_stops_nothing(bench: FakeFarm, nodes: FakeNodes) -> None:
+    job = _a_job(bench)
+    _ticks(bench, 2)
+    bench.clock.pass_s(-30)
+    for _ in range(2):
+        nodes.only().take_job()
+        bench.tick()
+    assert bench.status(job) is JobStatus.RENDERING
+    assert _run(bench, nodes, job) == [JobStatus.COMPLETED]

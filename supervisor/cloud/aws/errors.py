@@ -40,6 +40,7 @@ THROTTLED_CODES = frozenset(
         "ConcurrentModification",
         "ConcurrentModificationException",
         "EC2ThrottledException",
+        "OperationAborted",
         "PriorRequestNotComplete",
         "ResourceContention",
         "ScalingActivityInProgress",
@@ -68,6 +69,9 @@ _REMEDIES = {
     "RequestExpired": "this machine's clock is wrong, or the credentials have run out",
     "PendingVerification": "AWS is still looking at this new account, which takes minutes to some hours; the farm asks again",
     "Blocked": "AWS has blocked this account: see the mails and the support cases of whoever owns it",
+    "NoSuchEntity": "where it was made a moment ago, IAM needs some seconds to know it: repeat this",
+    "InvalidGroup.NotFound": "where it was made a moment ago, EC2 needs some seconds to know it: repeat this",
+    "OperationAborted": "S3 is still at something else with this bucket: repeat this in a minute",
     "OptInRequired": "the account has not signed up for this service yet: open it in the AWS console once",
     "AuthFailure.ServiceLinkedRoleCreationNotPermitted": "the account has no role for spot instances yet: `kiln aws setup` makes it",
 }
