@@ -22,6 +22,7 @@ from .world import REGION
 
 #: Operation of EC2 -> the parameters that name what it changes, and of what kind that is.
 _CHANGES = {
+    "AttachVolume": ("VolumeId", "volume"),
     "CreateImage": ("InstanceId", "instance"),
     "CreateLaunchTemplateVersion": ("LaunchTemplateName", "launch-template"),
     "CreateSnapshot": ("VolumeId", "volume"),
@@ -36,6 +37,7 @@ _CHANGES = {
     "DeleteSecurityGroup": ("GroupId", "security-group"),
     "DeleteSnapshot": ("SnapshotId", "snapshot"),
     "DeleteVolume": ("VolumeId", "volume"),
+    "DetachVolume": ("VolumeId", "volume"),
     "DeregisterImage": ("ImageId", "image"),
     "StartInstances": ("InstanceIds", "instance"),
     "StopInstances": ("InstanceIds", "instance"),
@@ -48,6 +50,7 @@ _MAKES = {
     "CreateLaunchTemplate": ("launch-template",),
     "CreateSecurityGroup": ("security-group",),
     "CreateSnapshot": ("snapshot",),
+    "CreateVolume": ("volume",),
     "RunInstances": ("instance", "volume"),
 }
 
