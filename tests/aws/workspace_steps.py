@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from supervisor.cloud.aws.identity import tags_of
-from supervisor.cloud.ports import StagedFile, WorkspaceState
+from supervisor.cloud.ports import CloudError, StagedFile, WorkspaceState
 
+from .faults import Crash, FirstOf, Way
 from .workspace_place import WorkspacePlace
 
 JOB, OTHER = "job_a", "job_b"
@@ -69,3 +70,19 @@ def rented(place: WorkspacePlace) -> dict[str, list[str]]:
 
 def tag(one: Mapping[str, Any], key: str) -> str:
     return tags_of(one)[key]
+
+
+def tick_struck_by(place: WorkspacePlace, way: Way, plan: FirstOf) -> WorkspaceState | None:
+    """A tick that may meet a fault; the farm is started again if it dies. Returns: what it saw at its end, if it came so far"""
+    place.clock.pass_s(13)
+    plan.is_on = True
+    try:
+        return tick(place)
+    except CloudError:
+        return None
+    except Crash:
+        way.is_dead = False
+        place.restart()
+        return None
+    finally:
+        plan.is_on = False

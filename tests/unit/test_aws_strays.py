@@ -157,5 +157,5 @@ def test_template_versions_are_strays_when_their_job_is_gone_or_rents_nothing_fo
 
 def test_what_holds_comes_before_what_is_held() -> None:
     fleet = Fleet(id="fleet-1", job="job_a", created_at=OLD)
-    everything = replace(stock(SNAPSHOT, VOLUME, HELD, fleet, INSTANCE, templates={"job_b": OLD}), old_groups=frozenset({"sg-1"}))
+    everything = replace(stock(SNAPSHOT, HELD, VOLUME, fleet, INSTANCE, templates={"job_b": OLD}), old_groups=frozenset({"sg-1"}))
     assert [stray.kind for stray in strays_in(everything, NOBODY, now=NOW)] == list(Kind)

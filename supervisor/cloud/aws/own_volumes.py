@@ -34,6 +34,8 @@ log = structlog.get_logger(__name__)
 MOST_AT_ONCE = 2
 #: Names for attached volumes that EC2 recommends. Source: EC2 user guide, “Device names for volumes”, as of 2026-01
 _DEVICES = tuple(f"/dev/sd{letter}" for letter in "fghijklmnop")
+#: By somebody else meanwhile, or by this very volume, if the reply to the first asking was lost: the next tick sees which.
+_NAME_TAKEN = "InvalidParameterValue"
 #: What the farm's keys may do is believed for so long.
 _BELIEVED_S = 600.0
 _POLICY = "`kiln aws policy --part fill` prints what that takes"
@@ -97,7 +99,7 @@ class OwnVolumes:
     def host(self, volumes: Iterable[FarmVolume]) -> OwnInstance | None:
         """Choose where the next volume is filled. Returns: None if a staging instance is to do it
 
-        Shape:   volumes: those that are there
+        Shape:   volumes: those of all jobs that are not frozen yet
         Errors:  Throttled, Unreachable, SignedOut - nobody knows
         """
         try:
@@ -106,7 +108,7 @@ class OwnVolumes:
             self._say(str(error), is_here=False)
             return None
         self._say(f"the farm runs on {found.id} and may", is_here=True)
-        at_work = sum(each.host == found.id and not each.is_free and not each.is_ending for each in volumes)
+        at_work = sum(each.host == found.id and not each.is_ending for each in volumes)
         return found if at_work < MOST_AT_ONCE else None
 
     def check(self) -> Check:
@@ -219,8 +221,12 @@ class OwnVolumes:
         except SignedOut:
             raise
         except (Refused, NoCapacity) as error:
+            code = error_code(error.__cause__) if isinstance(error.__cause__, ClientError) else ""
+            if code == _NAME_TAKEN:
+                log.info("name of a device is taken", volume=volume.id, error=str(error))
+                return
             self._fillings.note_failure(volume.id, str(error))
-            if isinstance(error.__cause__, ClientError) and error_code(error.__cause__) in DENIED:
+            if code in DENIED:
                 self._rights.believe(f"the farm's keys may not attach volumes: {_POLICY}")
 
     def fill(self, volume: FarmVolume) -> None:

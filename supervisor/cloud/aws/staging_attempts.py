@@ -55,7 +55,7 @@ class Attempts:
         if plan.lost:
             log.warning("filling of a volume lost", job=record.job, attempt=record.attempt, because=plan.lost)
         # the farm tries once: what keeps it from filling a volume is seldom gone a moment later
-        host = self._own.host(self._sight.volumes(believed=self._believed)) if record.attempt == 0 else None
+        host = self._own.host(self._sight.unfrozen_volumes(believed=self._believed)) if record.attempt == 0 else None
         token = f"{request_id[:40]}-{secrets.token_hex(6)}"
         record = replace(
             record,

@@ -94,9 +94,11 @@ class Sight:
         look = self._latest(timedelta(0))
         return look.instances, [each for each in look.volumes if each.is_blank], [each for each in look.snapshots if each.content]
 
-    def volumes(self, *, believed: timedelta) -> list[FarmVolume]:
-        """Workspaces' volumes of all jobs. Errors: as `of`"""
-        return self._latest(believed).volumes
+    def unfrozen_volumes(self, *, believed: timedelta) -> list[FarmVolume]:
+        """Workspaces' volumes of all jobs of which no snapshot was begun. Errors: as `of`"""
+        look = self._latest(believed)
+        frozen = {each.volume for each in look.snapshots}
+        return [each for each in look.volumes if each.id not in frozen]
 
     def look_again(self) -> None:
         """Believe nothing of what was seen: something was changed."""
