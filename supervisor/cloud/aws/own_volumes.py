@@ -233,18 +233,23 @@ class OwnVolumes:
         """Start what fills an attached volume. Repeat: safe"""
         self._fillings.start(volume, self._told(volume.job))
 
-    def let_go(self, volumes: Iterable[FarmVolume]) -> None:
-        """End what fills volumes here, and detach them. What is not ready to be detached is left to the next tick, or to the sweep."""
-        for volume in volumes:
-            self._fillings.end(volume.id)
-            if volume.attachment == "detaching":
-                continue
-            if self._fillings.is_in_use(volume):
-                log.info("volume is still in use here", volume=volume.id)
-                continue
-            self._detach(volume)
+    def let_go(self, volumes: Iterable[FarmVolume]) -> list[str]:
+        """End what fills volumes here, and detach them.
 
-    def _detach(self, volume: FarmVolume) -> None:
+        Returns: those that can't be detached yet: the next tick, or the sweep, comes back for them
+        """
+        return [volume.id for volume in volumes if not self._let_go(volume)]
+
+    def _let_go(self, volume: FarmVolume) -> bool:
+        self._fillings.end(volume.id)
+        if volume.attachment == "detaching":
+            return True
+        if self._fillings.is_in_use(volume):
+            log.info("volume is still in use here", volume=volume.id)
+            return False
+        return self._detach(volume)
+
+    def _detach(self, volume: FarmVolume) -> bool:
         try:
             with aws_errors(f"detach {volume.id} from {volume.host}"), gone_is_fine():
                 # the instance is named: if it were attached to another by now, that is not ours to end
@@ -254,6 +259,8 @@ class OwnVolumes:
             raise
         except Refused as error:
             log.warning("volume not detached", volume=volume.id, instance=volume.host, error=str(error))
+            return False
+        return True
 
     def _volume(self, zone: str, gib: int, tags: dict[str, str]) -> dict[str, Any]:
         specification = [{"ResourceType": "volume", "Tags": tag_list(tags)}]
