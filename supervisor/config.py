@@ -66,6 +66,7 @@ class WorkspaceConfig(_Section):
     mode: Literal["auto", "s3", "snapshot"] = "auto"
     snapshot_from_gib: float = Field(default=5.0, ge=0)
     keep_hours: float = Field(default=72.0, ge=0)
+    filled_by: Literal["auto", "staging_instance", "farm"] = "auto"
     staging_instance_type: str = "c7i.xlarge, c7a.xlarge, m7i.xlarge, c6i.xlarge"
     volume_throughput_mib_s: int = Field(default=250, ge=125, le=2000)
     initialization_mib_s: int = Field(default=0, ge=0, le=300)

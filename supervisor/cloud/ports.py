@@ -417,7 +417,7 @@ class CloudAccount(Protocol):
     def policy(self, *, part: str = "") -> Mapping[str, object]:
         """What the credentials must allow, and no more. Asks nobody.
 
-        Shape:   part: `run`, `setup`, `build` or `pool`: what that takes alone; empty: all that this farm does
+        Shape:   part: `run`, `setup`, `build`, `pool` or `fill`: what that takes alone; empty: all that this farm does
         """
 
     def plan(self, *, origin: str = "") -> Sequence[SetupStep]:

@@ -23,6 +23,7 @@ from .world import REGION
 
 #: Operation of EC2 -> the parameters that name what it changes, and of what kind that is.
 _CHANGES = {
+    "AttachVolume": ("VolumeId", "volume"),
     "CreateImage": ("InstanceId", "instance"),
     "CreateLaunchTemplateVersion": ("LaunchTemplateName", "launch-template"),
     "CreateSnapshot": ("VolumeId", "volume"),
@@ -37,6 +38,7 @@ _CHANGES = {
     "DeleteSecurityGroup": ("GroupId", "security-group"),
     "DeleteSnapshot": ("SnapshotId", "snapshot"),
     "DeleteVolume": ("VolumeId", "volume"),
+    "DetachVolume": ("VolumeId", "volume"),
     "DeregisterImage": ("ImageId", "image"),
     "StartInstances": ("InstanceIds", "instance"),
     "StopInstances": ("InstanceIds", "instance"),
@@ -49,6 +51,7 @@ _MAKES = {
     "CreateLaunchTemplate": ("launch-template",),
     "CreateSecurityGroup": ("security-group",),
     "CreateSnapshot": ("snapshot",),
+    "CreateVolume": ("volume",),
     "RunInstances": ("instance", "volume"),
 }
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
-from nodeimage.launch import Role, WorkspaceKind
+from nodeimage.launch import LaunchData, Role, WorkspaceKind
 from supervisor.cloud.ports import LaunchSpec, Refused
 from supervisor.config import AwsConfig, NodeTimes, WorkspaceConfig, words
 
@@ -141,8 +141,11 @@ class LaunchSite:
 
     def stage_data(self, job: str, *, architecture: str = "x86_64") -> dict[str, Any]:
         """The data of a launch of the instance that fills a job's volume: the blank volume, and tags, are its launcher's to add."""
-        told = user_data(self.site, self.agent(), role=Role.STAGE, workspace=WorkspaceKind.BLANK, job=job)
-        return instance_data(self.site, self.images.newest(architecture), self.security_group(), told)
+        return instance_data(self.site, self.images.newest(architecture), self.security_group(), self.told_to_stage(job))
+
+    def told_to_stage(self, job: str) -> LaunchData:
+        """What fills a job's volume is told."""
+        return user_data(self.site, self.agent(), role=Role.STAGE, workspace=WorkspaceKind.BLANK, job=job)
 
     def pool_data(self, image: Image, *, idle_s: float) -> dict[str, Any]:
         """The data of launches of the shared pool's instances, which its group makes by itself: their tags are in it."""
