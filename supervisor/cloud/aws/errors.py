@@ -99,11 +99,23 @@ def error_code(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
+_ABSENT = frozenset(
+    {
+        "404",
+        "InvalidLaunchTemplateId.NotFound",
+        "NoSuchBucket",
+        "NoSuchEntity",
+        "NoSuchEntityException",
+        "NoSuchKey",
+        "NoSuchResourceException",  # Service Quotas: the account has no value of its own
+    }
+)
+
+
 def is_absent(error: ClientError) -> bool:
     """Say whether the answer is that there is no such thing (any more, or not to be seen yet)."""
     code = error_code(error)
-    absent = {"NoSuchEntity", "NoSuchEntityException", "404", "NoSuchBucket", "NoSuchKey", "NoSuchResourceException"}
-    return code in absent or code.endswith((".NotFound", "NotFoundException"))
+    return code in _ABSENT or code.endswith((".NotFound", ".NotFoundException", "NotFoundException"))
 
 
 def is_not_seen_yet(code: str, message: str) -> bool:
