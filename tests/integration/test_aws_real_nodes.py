@@ -1,0 +1,141 @@
+"""Whole jobs on AWS as far as it goes without an account: a served farm, real nodes and a real Blender, where only the cloud is played.
+
+moto's server stands for EC2, IAM, prices and quotas, SeaweedFS for S3, folders for volumes and snapshots, a metadata service of ours for each
+instance's own; `aws_machines.py` says how an instance that moto shows as launched becomes processes. All between is the product: the
+upload, the staging instance, the snapshot, the fleet, the agent that comes through the bucket, the frames.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from app.api import models
+from nodeimage.launch import node_of_instance
+from nodeimage.protocol import JournalEntry, Outcome, frames_prefix, split_output_key
+from supervisor.domain.download import DownloadStatus
+from supervisor.domain.file import FileStatus
+from supervisor.domain.frame import FrameStatus
+from supervisor.domain.instance import InstanceStatus
+from supervisor.domain.job import JobStatus
+from tests.aws.moto_server import Moto
+
+from .aws_studio import Studio, open_studio
+from .blender_here import ROOT
+
+SAMPLE = ROOT / "samples" / "kiln.blend"
+#: A frame of the sample that takes some seconds where two nodes share two cores.
+SLOW = {"name": "kiln_", "format": "PNG", "resolution_pct": 10, "samples": 96}
+#: The cloud takes the instance back in so short a time that no frame at hand fits, whatever was measured: nodes keep 5 s free.
+SHORT_NOTICE_S = 5.0
+
+# The object store outlives the server that started it, and here that server is an object of this process.
+pytestmark = pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning")
+
+
+@pytest.fixture(scope="module")
+def studio(moto_server: Moto, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
+    with open_studio(moto_server, tmp_path_factory.mktemp("studio")) as opened:
+        yield opened
+
+
+def test_spot_job_is_staged_on_a_volume_interrupted_refilled_and_completed(studio: Studio, tmp_path: Path) -> None:
+    frames = range(1, 15)
+    job = studio.submit(SAMPLE, frames="1-14", instances=2, market="spot", workspace_mode="snapshot", output=SLOW)
+    victim = studio.until(lambda: _renderer(studio, job), "a node at its frame")
+    given_back = _interrupt(studio, job, victim)
+
+    assert _wait_for_end(studio, job).status is JobStatus.COMPLETED
+
+    _check_each_frame_was_received_once(studio, job, frames)
+    interrupted = [frame for frame in studio.client.frames(job) if frame.number == given_back.frame]
+    assert [(frame.node == node_of_instance(victim), frame.reason) for frame in interrupted] == [(False, "")]
+    assert len(studio.launched("stage", job)) == 1
+    assert len(studio.launched("render", job)) == 3, "two, and one in the place of that which was taken"
+    _check_zip(studio, job, frames, tmp_path)
+    _check_all_is_released(studio, job)
+    (snapshot,) = studio.snapshots()
+    assert studio.center.contents("snapshot")[snapshot] == {"scenes/kiln.blend"}
+    studio.client.delete_job(job)
+    studio.until(lambda: not studio.snapshots(), "the end of what is kept for a retry")
+
+
+def _renderer(studio: Studio, job: str) -> str | None:
+    """The first instance that is seen at a frame. Returns: None: none is yet"""
+    return next((one.id for one in studio.client.job(job).instances if one.frame is not None), None)
+
+
+def _interrupt(studio: Studio, job: str, victim: str) -> JournalEntry:
+    """Give notice to an instance in the middle of a frame, and take it when it has given the frame back. Returns: how it said so"""
+    studio.center.announce_interruption(victim, in_s=SHORT_NOTICE_S)
+    studio.until(lambda: _view(studio, job, victim).taken_back_at, "a farm that knows of the interruption")
+    node = node_of_instance(victim)
+    given_back = studio.until(
+        lambda: next((entry for entry in studio.journal(job) if entry.node == node and entry.outcome is Outcome.INTERRUPTED), None),
+        "a frame that was given back",
+    )
+    assert given_back is not None, "waited for"
+    studio.center.take_back(victim)
+    studio.until(lambda: _view(studio, job, victim).status is InstanceStatus.TERMINATED, "a farm that knows that the instance is gone")
+    assert _view(studio, job, victim).note == "AWS took the spot instance back"
+    return given_back
+
+
+def _view(studio: Studio, job: str, instance: str) -> models.Instance:
+    return next(one for one in studio.client.job(job).instances if one.id == instance)
+
+
+def test_job_on_demand_fetches_its_files_itself_and_completes(studio: Studio) -> None:
+    output = {**SLOW, "samples": 1}
+    job = studio.submit(SAMPLE, frames="1-4", instances=1, market="on_demand", workspace_mode="s3", output=output)
+
+    assert _wait_for_end(studio, job).status is JobStatus.COMPLETED
+
+    _check_each_frame_was_received_once(studio, job, range(1, 5))
+    assert studio.launched("stage", job) == []
+    assert len(studio.launched("render", job)) == 1
+    _check_all_is_released(studio, job)
+
+
+def _wait_for_end(studio: Studio, job: str) -> models.Job:
+    studio.until(lambda: studio.client.job(job).ended_at, "the end of the job", timeout_s=120)
+    return studio.client.job(job)
+
+
+def _check_each_frame_was_received_once(studio: Studio, job: str, frames: range) -> None:
+    """In the farm's eyes, in the bucket, and in what the nodes reported."""
+    seen = {frame.number: frame for frame in studio.client.frames(job)}
+    assert {number: frame.status for number, frame in seen.items()} == dict.fromkeys(frames, FrameStatus.RECEIVED)
+    prefix = frames_prefix(job)
+    stored = sorted(split_output_key(listed.key) for listed in studio.objects.list(prefix))
+    assert stored == [(number, f"kiln_{number:04d}.png") for number in frames]
+    outcomes = Counter((entry.frame, entry.outcome) for entry in studio.journal(job))
+    assert {frame: count for (frame, outcome), count in outcomes.items() if outcome is Outcome.FINISHED} == dict.fromkeys(frames, 1)
+    assert Outcome.FAILED not in {outcome for _, outcome in outcomes}
+
+
+def _check_zip(studio: Studio, job: str, frames: range, folder: Path) -> None:
+    begun = studio.client.begin_download(job).id
+    studio.until(lambda: studio.client.download(begun).status is DownloadStatus.READY, "the zip")
+    studio.client.fetch_zip(studio.client.download(begun), folder / "frames.zip")
+    with zipfile.ZipFile(folder / "frames.zip") as archive:
+        assert sorted(archive.namelist()) == [f"kiln_{number:04d}.png" for number in frames]
+        sizes = set()
+        for name in archive.namelist():
+            with archive.open(name) as file, Image.open(file) as picture:
+                picture.load()
+                sizes.add((picture.format, picture.size))
+    assert sizes == {("PNG", (51, 28))}
+
+
+def _check_all_is_released(studio: Studio, job: str) -> None:
+    studio.until(lambda: not studio.rented(), "everything given back")
+    assert [machine.folder.name for machine in studio.center.machines.values() if machine.processes()] == []
+    assert studio.client.job(job).cost > 0
+    assert json.loads(studio.kiln("sweep", "--dry-run", "--json"))["swept"] == []
