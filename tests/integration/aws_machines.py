@@ -185,7 +185,7 @@ class DataCenter:
 
     def _attached(self, volume: Mapping[str, Any]) -> Path:
         """The volume, made of its snapshot, or blank."""
-        folder = self._volumes / volume["VolumeId"]
+        folder = self._volumes / str(volume["VolumeId"])
         if volume.get("SnapshotId"):
             shutil.copytree(self._snapshots / volume["SnapshotId"], folder)
         elif not folder.exists():
@@ -199,6 +199,11 @@ class DataCenter:
     def take_back(self, instance: str) -> None:
         """Take a spot instance back: the next step ends what runs on it."""
         self._moto.tell("interrupt", instance=instance)
+
+    def lose(self, instance: str) -> None:
+        """Let a machine die, without a word to anybody."""
+        self.machines[instance].pull_the_plug()
+        self._moto.tell("lose", instance=instance)
 
     def contents(self, kind: str) -> dict[str, set[str]]:
         """What lies on each `volume` or `snapshot`: relative paths of files, those of the agent's own folder left out."""

@@ -87,15 +87,17 @@ class Studio:
     objects: S3ObjectStore  #: the farm's two buckets
     environment: Mapping[str, str]
 
-    def until(self, condition: Callable[[], T], what: str, *, timeout_s: float = 60.0) -> T:
+    def until(self, condition: Callable[[], T | None], what: str, *, timeout_s: float = 60.0) -> T:
         """Let the data centre work until something is so. Returns: what the condition says then. Errors: AssertionError"""
 
-        def step() -> T:
+        def step() -> T | None:
             self.center.step()
             return condition()
 
         try:
-            return wait_until(step, timeout_s=timeout_s, what=what, every_s=0.1)
+            found = wait_until(step, timeout_s=timeout_s, what=what, every_s=0.1)
+            assert found is not None, "only what is true ends the wait"
+            return found
         except AssertionError as error:
             error.add_note(f"the farm's last words:\n{self.server.output[-4000:]}")
             for id, machine in self.center.machines.items():

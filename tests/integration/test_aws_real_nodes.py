@@ -1,7 +1,7 @@
 """Whole jobs on AWS as far as it goes without an account: a served farm, real nodes and a real Blender, where only the cloud is played.
 
-moto's server stands for EC2, IAM, prices and quotas, SeaweedFS for S3, folders for volumes and snapshots, a metadata service of ours for each
-instance's own; `aws_machines.py` says how an instance that moto shows as launched becomes processes. All between is the product: the
+moto's server stands for EC2, IAM, prices and quotas; SeaweedFS for S3; folders for volumes and snapshots; a metadata service of ours for
+each instance's own. `aws_machines.py` says how an instance that moto launches becomes processes. All between is the product: the
 upload, the staging instance, the snapshot, the fleet, the agent that comes through the bucket, the frames.
 """
 
@@ -20,18 +20,15 @@ from app.api import models
 from nodeimage.launch import node_of_instance
 from nodeimage.protocol import JournalEntry, Outcome, frames_prefix, split_output_key
 from supervisor.domain.download import DownloadStatus
-from supervisor.domain.file import FileStatus
 from supervisor.domain.frame import FrameStatus
 from supervisor.domain.instance import InstanceStatus
 from supervisor.domain.job import JobStatus
 from tests.aws.moto_server import Moto
 
 from .aws_studio import Studio, open_studio
-from .blender_here import ROOT
+from .blender_here import HEIGHT, WIDTH, make_scenes
 
-SAMPLE = ROOT / "samples" / "kiln.blend"
-#: A frame of the sample that takes some seconds where two nodes share two cores.
-SLOW = {"name": "kiln_", "format": "PNG", "resolution_pct": 10, "samples": 96}
+NAMED = {"name": "kiln_", "format": "PNG"}
 #: The cloud takes the instance back in so short a time that no frame at hand fits, whatever was measured: nodes keep 5 s free.
 SHORT_NOTICE_S = 5.0
 
@@ -45,23 +42,29 @@ def studio(moto_server: Moto, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield opened
 
 
-def test_spot_job_is_staged_on_a_volume_interrupted_refilled_and_completed(studio: Studio, tmp_path: Path) -> None:
-    frames = range(1, 15)
-    job = studio.submit(SAMPLE, frames="1-14", instances=2, market="spot", workspace_mode="snapshot", output=SLOW)
+@pytest.fixture(scope="module")
+def blend(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A scene whose frames take two seconds each."""
+    folder = tmp_path_factory.mktemp("scenes")
+    make_scenes(folder)
+    return folder / "timed.blend"
+
+
+def test_spot_job_is_staged_on_a_volume_interrupted_refilled_and_completed(studio: Studio, blend: Path, tmp_path: Path) -> None:
+    job = studio.submit(blend, frames="1-12", instances=2, market="spot", workspace_mode="snapshot", output=NAMED)
     victim = studio.until(lambda: _renderer(studio, job), "a node at its frame")
     given_back = _interrupt(studio, job, victim)
 
     assert _wait_for_end(studio, job).status is JobStatus.COMPLETED
 
-    _check_each_frame_was_received_once(studio, job, frames)
-    interrupted = [frame for frame in studio.client.frames(job) if frame.number == given_back.frame]
-    assert [(frame.node == node_of_instance(victim), frame.reason) for frame in interrupted] == [(False, "")]
+    _check_each_frame_was_received_once(studio, job, range(1, 13))
+    assert _rendered_again(studio, job, instead_of=victim) == {given_back.frame}
     assert len(studio.launched("stage", job)) == 1
     assert len(studio.launched("render", job)) == 3, "two, and one in the place of that which was taken"
-    _check_zip(studio, job, frames, tmp_path)
+    _check_zip(studio, job, range(1, 13), tmp_path)
     _check_all_is_released(studio, job)
     (snapshot,) = studio.snapshots()
-    assert studio.center.contents("snapshot")[snapshot] == {"scenes/kiln.blend"}
+    assert studio.center.contents("snapshot")[snapshot] == {"scenes/timed.blend"}
     studio.client.delete_job(job)
     studio.until(lambda: not studio.snapshots(), "the end of what is kept for a retry")
 
@@ -80,7 +83,6 @@ def _interrupt(studio: Studio, job: str, victim: str) -> JournalEntry:
         lambda: next((entry for entry in studio.journal(job) if entry.node == node and entry.outcome is Outcome.INTERRUPTED), None),
         "a frame that was given back",
     )
-    assert given_back is not None, "waited for"
     studio.center.take_back(victim)
     studio.until(lambda: _view(studio, job, victim).status is InstanceStatus.TERMINATED, "a farm that knows that the instance is gone")
     assert _view(studio, job, victim).note == "AWS took the spot instance back"
@@ -91,16 +93,19 @@ def _view(studio: Studio, job: str, instance: str) -> models.Instance:
     return next(one for one in studio.client.job(job).instances if one.id == instance)
 
 
-def test_job_on_demand_fetches_its_files_itself_and_completes(studio: Studio) -> None:
-    output = {**SLOW, "samples": 1}
-    job = studio.submit(SAMPLE, frames="1-4", instances=1, market="on_demand", workspace_mode="s3", output=output)
+def test_job_whose_nodes_fetch_its_files_themselves_outlives_a_machine_that_dies(studio: Studio, blend: Path) -> None:
+    job = studio.submit(blend, frames="1-6", instances=2, market="on_demand", workspace_mode="s3", output=NAMED)
+    victim = studio.until(lambda: _renderer(studio, job), "a node at its frame")
+    studio.center.lose(victim)
 
     assert _wait_for_end(studio, job).status is JobStatus.COMPLETED
 
-    _check_each_frame_was_received_once(studio, job, range(1, 5))
+    _check_each_frame_was_received_once(studio, job, range(1, 7))
+    assert _rendered_again(studio, job, instead_of=victim), "it held a frame"
     assert studio.launched("stage", job) == []
-    assert len(studio.launched("render", job)) == 1
+    assert len(studio.launched("render", job)) == 3, "two, and one in the place of that which died"
     _check_all_is_released(studio, job)
+    assert studio.snapshots() == []
 
 
 def _wait_for_end(studio: Studio, job: str) -> models.Job:
@@ -109,15 +114,21 @@ def _wait_for_end(studio: Studio, job: str) -> models.Job:
 
 
 def _check_each_frame_was_received_once(studio: Studio, job: str, frames: range) -> None:
-    """In the farm's eyes, in the bucket, and in what the nodes reported."""
-    seen = {frame.number: frame for frame in studio.client.frames(job)}
-    assert {number: frame.status for number, frame in seen.items()} == dict.fromkeys(frames, FrameStatus.RECEIVED)
-    prefix = frames_prefix(job)
-    stored = sorted(split_output_key(listed.key) for listed in studio.objects.list(prefix))
+    """In the farm's eyes, in the bucket, and in what the nodes reported. No attempt failed."""
+    seen = {frame.number: (frame.status, frame.reason) for frame in studio.client.frames(job)}
+    assert seen == dict.fromkeys(frames, (FrameStatus.RECEIVED, ""))
+    stored = sorted(split_output_key(listed.key) for listed in studio.objects.list(frames_prefix(job)))
     assert stored == [(number, f"kiln_{number:04d}.png") for number in frames]
     outcomes = Counter((entry.frame, entry.outcome) for entry in studio.journal(job))
     assert {frame: count for (frame, outcome), count in outcomes.items() if outcome is Outcome.FINISHED} == dict.fromkeys(frames, 1)
     assert Outcome.FAILED not in {outcome for _, outcome in outcomes}
+
+
+def _rendered_again(studio: Studio, job: str, *, instead_of: str) -> set[int]:
+    """The frames whose first attempt went with an instance: others rendered them."""
+    again = [frame for frame in studio.client.frames(job) if frame.attempt > 1]
+    assert node_of_instance(instead_of) not in {frame.node for frame in again}
+    return {frame.number for frame in again}
 
 
 def _check_zip(studio: Studio, job: str, frames: range, folder: Path) -> None:
@@ -131,7 +142,7 @@ def _check_zip(studio: Studio, job: str, frames: range, folder: Path) -> None:
             with archive.open(name) as file, Image.open(file) as picture:
                 picture.load()
                 sizes.add((picture.format, picture.size))
-    assert sizes == {("PNG", (51, 28))}
+    assert sizes == {("PNG", (WIDTH, HEIGHT))}
 
 
 def _check_all_is_released(studio: Studio, job: str) -> None:
