@@ -20,6 +20,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any  # Any: what EC2 describes
 
+from nodeimage.instance.fetch import OWN_FOLDER
 from supervisor.cloud.aws.volumes import WORKSPACE_DEVICE
 from supervisor.cloud.local import processes
 from supervisor.cloud.local.disk import last_lines
@@ -43,10 +44,7 @@ class Machine:
         self.workspace = folder / "workspace"
         self._button = folder / "off"
         self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def is_on(self) -> bool:
-        return self._process is not None
+        self.is_on = True
 
     def boot(self, volume: Path | None) -> None:
         """Start it as systemd does. Shape: volume: None: there is none beside the root"""
@@ -90,7 +88,8 @@ class Machine:
 
     def check_it_works(self) -> None:
         """Errors: AssertionError - its program has ended, and left it running"""
-        assert self._process is not None, "only a machine that was booted is looked at"
+        assert self._process is not None, f"{self.folder.name} did not boot"
+        assert self.is_on, f"{self.folder.name} was stopped and started again: that is not played here"
         status = self._process.poll()
         # powered off between the two looks, it is in order
         assert status is None or self.has_powered_off(), f"{self.folder.name}: its program ended with {status}:\n{self.last_words()}"
@@ -100,12 +99,13 @@ class Machine:
 
     def pull_the_plug(self) -> None:
         """End everything on it at once. Repeat: safe"""
-        if self._process is None:
+        if not self.is_on:
             return
-        processes.end_all(self.processes(), grace_s=0)
-        self._process.wait(10)
-        self._process = None
+        self.is_on = False
         self.metadata.__exit__(None, None, None)
+        processes.end_all(self.processes(), grace_s=0)
+        if self._process is not None:
+            self._process.wait(10)
 
     def processes(self) -> list[processes.ProcessId]:
         """Whatever runs on it: the agent, its Blender."""
@@ -205,21 +205,16 @@ class DataCenter:
         self.machines[instance].pull_the_plug()
         self._moto.tell("lose", instance=instance)
 
-    def contents(self, kind: str) -> dict[str, set[str]]:
-        """What lies on each `volume` or `snapshot`: relative paths of files, those of the agent's own folder left out."""
-        folder = {"volume": self._volumes, "snapshot": self._snapshots}[kind]
-        return {
-            each.name: {str(file.relative_to(each)) for file in each.rglob("*") if _is_project(file, each)} for each in folder.iterdir()
-        }
+    def frozen(self, snapshot: str) -> set[str]:
+        """Relative paths of the files in a snapshot, those in the agent's own folder left out."""
+        folder = self._snapshots / snapshot
+        files = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+        return {str(path) for path in files if path.parts[0] != OWN_FOLDER}
 
     def close(self) -> None:
         """Switch everything off. Repeat: safe"""
         for machine in self.machines.values():
             machine.pull_the_plug()
-
-
-def _is_project(file: Path, folder: Path) -> bool:
-    return file.is_file() and not file.relative_to(folder).parts[0].startswith(".kiln")
 
 
 def _wipe(folder: Path, kept: Collection[str]) -> None:

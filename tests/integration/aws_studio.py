@@ -51,7 +51,8 @@ _PRICES = {"c7i.4xlarge": "0.714", "c7a.4xlarge": "0.821", "c6i.4xlarge": "0.68"
 _SPOT_PRICES = {"c7i.4xlarge": "0.29", "c7a.4xlarge": "0.31"}
 _QUOTAS = {"L-1216C47A": 2048.0, "L-34B43A08": 2048.0}
 _PASSWORD = "a long enough one\n"
-_GONE = frozenset({"terminated"})
+#: A machine with other things to do takes several times as long.
+PATIENCE_S = 150.0
 
 T = TypeVar("T")
 
@@ -87,7 +88,7 @@ class Studio:
     objects: S3ObjectStore  #: the farm's two buckets
     environment: Mapping[str, str]
 
-    def until(self, condition: Callable[[], T | None], what: str, *, timeout_s: float = 60.0) -> T:
+    def until(self, condition: Callable[[], T | None], what: str, *, timeout_s: float = PATIENCE_S) -> T:
         """Let the data centre work until something is so. Returns: what the condition says then. Errors: AssertionError"""
 
         def step() -> T | None:
@@ -95,7 +96,7 @@ class Studio:
             return condition()
 
         try:
-            found = wait_until(step, timeout_s=timeout_s, what=what, every_s=0.1)
+            found = wait_until(step, timeout_s=timeout_s, what=what, every_s=0.25)
             assert found is not None, "only what is true ends the wait"
             return found
         except AssertionError as error:
@@ -138,7 +139,7 @@ class Studio:
         mine = [{"Name": f"tag:{FARM_TAG}", "Values": [FARM]}]
         versions = ec2.describe_launch_template_versions(LaunchTemplateName=IDENTITY.name)["LaunchTemplateVersions"]
         return [
-            *(one["InstanceId"] for one in self.moto.instances() if one["State"]["Name"] not in _GONE),
+            *(one["InstanceId"] for one in self.moto.instances() if one["State"]["Name"] != "terminated"),
             *(each["VolumeId"] for each in ec2.describe_volumes(Filters=mine)["Volumes"]),
             *(each["VersionDescription"] for each in versions if each["VersionDescription"] != "base"),
         ]
