@@ -27,7 +27,7 @@ from supervisor.domain.instance import InstanceStatus
 from supervisor.domain.job import JobStatus
 from tests.aws.moto_server import Moto
 
-from .aws_studio import Studio, open_studio
+from .aws_studio import IDENTITY, Studio, open_studio
 from .blender_here import HEIGHT, WIDTH, make_scenes
 
 NAMED = {"name": "kiln_", "format": "PNG"}
@@ -47,6 +47,12 @@ def blend(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("scenes")
     make_scenes(folder)
     return folder / "timed.blend"
+
+
+def test_doctor_finds_nothing_wrong_with_a_farm_that_was_set_up_just_now(studio: Studio) -> None:
+    findings = json.loads(studio.kiln("doctor", "--json"))
+    assert {finding["name"] for finding in findings} >= {"server", "clock", f"bucket {IDENTITY.projects_bucket}", "image", "prices"}
+    assert [finding for finding in findings if not finding["is_ok"]] == []
 
 
 def test_spot_job_is_staged_on_a_volume_interrupted_refilled_and_completed(studio: Studio, blend: Path, tmp_path: Path) -> None:
