@@ -109,7 +109,7 @@ def aws_farm(
         Timer(name="prices", every_s=REFRESH_S, call=partial(_refresh_prices, parts)),
         Timer(name="image builds", every_s=BUILDS_S, call=images.advance_all),
     )
-    pool = Ec2Pool(parts.session, parts.identity, pool=config.pool, node=config.node, site=parts.site, clock=parts.clocks.monotonic)
+    pool = Ec2Pool(parts.session, parts.identity, pool=config.pool, node=config.node_times, site=parts.site, clock=parts.clocks.monotonic)
     if config.pool.mode == "shared":
         return AwsFarm(cloud=_cloud(config, parts, pool=pool), timers=timers, images=images)
     unused = Timer(name="unused pool", every_s=UNUSED_POOL_S, call=partial(_remove_unused, pool))
@@ -223,7 +223,7 @@ def _parts(config: Config, data: Path, session: AwsSession, clocks: Clocks, here
         identity,
         aws=config.aws,
         workspace=config.workspace,
-        node=config.node,
+        node=config.node_times,
         agent=Believed(lambda: publish_agent(objects), lasts_s=_AGENT_BELIEVED_S, clock=clocks.monotonic),
         clock=clocks.monotonic,
     )

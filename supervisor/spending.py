@@ -16,6 +16,7 @@ from supervisor.domain.settings import JobSettings
 from supervisor.domain.wording import dollars
 from supervisor.farm import Farm
 from supervisor.measuring import boot_s
+from supervisor.renting import as_rented
 from supervisor.scouts import wanted_counts
 from supervisor.store import attempts, facts, frames, holdings, instances, ledger, runs
 from supervisor.store.database import Connection
@@ -131,12 +132,12 @@ def outlook(farm: Farm, connection: Connection, job: Job, *, now: datetime) -> O
 
 def types_of(farm: Farm, settings: JobSettings) -> tuple[str, ...]:
     """The kinds of instance that a job may get."""
-    return settings.instance_types or tuple(farm.cloud.prices.instance_types())
+    return as_rented(farm, settings).instance_types or tuple(farm.cloud.prices.instance_types())
 
 
 def usd_per_h(farm: Farm, instance_type: str, settings: JobSettings) -> Decimal | None:
     """The most that an hour of it costs a job, with its root volume. Spot never costs more than on demand. Returns: None if nobody knows"""
-    prices = farm.cloud.prices
+    prices, settings = farm.cloud.prices, as_rented(farm, settings)
     price = prices.instance_usd_per_h(instance_type, market=settings.market)
     if price is None and settings.market is Market.SPOT:
         price = prices.instance_usd_per_h(instance_type, market=Market.ON_DEMAND)

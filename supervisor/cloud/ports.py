@@ -260,9 +260,10 @@ class Workspaces(Protocol):
     def snapshot(self, job: str, *, request_id: str) -> None:
         """Begin (or go on) to freeze the staged workspace. Repeat: as with `stage`, until `state` shows the snapshot"""
 
-    def release_copies(self, job: str) -> None:
+    def release_copies(self, job: str) -> bool:
         """Give back what was made for instances of the job that are gone, and what an unfinished staging rents; the snapshot stays.
-        Repeat: safe"""
+        Repeat: safe, and needed until all is gone
+        Returns: whether it is; False: some of it is on its way, and may still be paid for"""
 
     def delete(self, job: str) -> None:
         """Give back everything of the job's workspace. Repeat: safe."""

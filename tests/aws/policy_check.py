@@ -17,6 +17,7 @@ from supervisor.cloud.aws.operations import EXTRAS, OPERATIONS
 from supervisor.cloud.aws.policy import Place, Statement, statements
 
 from .farm import IDENTITY
+from .model_check import wrong_values
 from .moto_server import Moto
 from .world import REGION
 
@@ -71,6 +72,7 @@ class Asked:
 
     moto: Moto
     requests: list[Request] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)  #: values that are in no list of AWS's
 
     def hear(self, session: Any) -> None:
         """Note what the clients of a boto3 session are asked for, presigned URLs included."""
@@ -78,6 +80,8 @@ class Asked:
 
     def _note(self, params: Mapping[str, Any], model: Any, **_: Any) -> None:
         operation = f"{model.service_model.service_id.hyphenize()}:{model.name}"
+        if model.input_shape is not None:
+            self.wrong += [f"{operation}: {each}" for each in wrong_values(model.input_shape, params)]
         changes = tuple(self._changed(operation, params))
         self.requests.append(Request(operation=operation, params=dict(params), changes=changes, template=self._template(params)))
 
@@ -104,6 +108,7 @@ class Asked:
 
     def forget(self) -> None:
         self.requests.clear()
+        self.wrong.clear()
 
     @property
     def operations(self) -> frozenset[str]:
@@ -111,7 +116,8 @@ class Asked:
 
 
 def check_nothing_more_is_asked(asked: Asked, identity: Identity = IDENTITY, *, region: str = REGION) -> None:
-    """Each operation is in the table, and the policy allows it."""
+    """Each operation is in the table, the policy allows it, and AWS knows every word in it."""
+    assert not asked.wrong, "\n".join(dict.fromkeys(asked.wrong))
     unknown = asked.operations - OPERATIONS.keys() - EXTRAS
     assert not unknown, f"not in supervisor/cloud/aws/policy.py: {sorted(unknown)}"
     granted = statements(Place(identity=identity, region=region))

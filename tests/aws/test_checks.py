@@ -259,6 +259,13 @@ def test_a_new_account_is_told_which_quota_keeps_it_from_renting_and_where_to_as
     assert "https://us-east-1.console.aws.amazon.com/servicequotas/home/services/ec2/quotas/L-1216C47A" in wrong[0].remedy
 
 
+def test_a_quota_that_the_account_never_changed_is_the_one_that_accounts_begin_with(bench: Bench, moto: Moto) -> None:
+    moto.change(quotas=PLENTY, unapplied_quotas=["L-34B43A08"])
+    found = only(bench.wrong())
+    assert found.is_warning
+    assert "it is 5 vCPUs, and one c7i.4xlarge has 16" in found.text
+
+
 def test_one_market_that_works_makes_the_other_ones_quota_a_warning(bench: Bench, moto: Moto) -> None:
     moto.change(quotas={**PLENTY, "L-34B43A08": 0.0})
     found = only(bench.wrong())

@@ -211,8 +211,13 @@ def test_paused_while_its_volume_is_filled_gives_instance_and_volume_back_and_be
     versions = place.parts.site.versions
     versions.ensure(place.parts.site.stage_data(JOB), job=JOB, workspace="snap-1", token="t")
     assert JOB in versions.jobs()
-    place.workspaces.release_copies(JOB)
+    # as long as the instance is on its way out, its volume is paid for
+    assert not place.workspaces.release_copies(JOB)
+    assert not place.workspaces.release_copies(JOB)
+    assert len(place.moto.calls("TerminateInstances")) == 1
     assert rented(place) == {"instances": [], "volumes": [], "snapshots": []}
+    place.clock.pass_s(2)
+    assert place.workspaces.release_copies(JOB)
     [asked] = place.moto.calls("ModifyInstanceAttribute")
     assert asked["BlockDeviceMappings"][0]["Ebs"]["DeleteOnTermination"] is True
     assert JOB not in versions.jobs()
@@ -223,7 +228,7 @@ def test_instance_launched_a_moment_before_a_pause_is_ended_although_it_is_not_l
     place.moto.change(hides_new=True)
     tick(place)
     launched = place.record().instance
-    place.workspaces.release_copies(JOB)
+    assert not place.workspaces.release_copies(JOB)
     assert [asked["InstanceIds"] for asked in place.moto.calls("TerminateInstances")] == [[launched]]
     # EC2 may not know it yet: then it is found later, among what nobody needs
     place.moto.tell("show_all")
@@ -236,11 +241,17 @@ def test_instance_launched_a_moment_before_a_pause_is_ended_although_it_is_not_l
 def test_snapshot_in_the_making_is_not_stopped_by_a_pause(place: WorkspacePlace) -> None:
     place.player.report(running(place), StagingState.DONE)
     tick(place)
-    place.workspaces.release_copies(JOB)
+    assert not place.workspaces.release_copies(JOB)
     assert place.moto.calls("ModifyInstanceAttribute") == []
     assert len(place.volumes()) == 1
     there = rented(place)
     assert there["instances"] == []
+    # with the snapshot the volume's time is over
+    place.clock.pass_s(2)
+    place.workspaces.release_copies(JOB)
+    assert rented(place) == {"instances": [], "volumes": [], "snapshots": there["snapshots"]}
+    place.clock.pass_s(2)
+    assert place.workspaces.release_copies(JOB)
     assert through(place) == there["snapshots"][0]
     assert rented(place) == {"instances": [], "volumes": [], "snapshots": there["snapshots"]}
     assert len(place.moto.calls("CreateSnapshot")) == 1

@@ -11,13 +11,13 @@ from nodeimage.protocol import Heartbeat, NodeState, status_key
 from supervisor.cloud.aws.session import AwsSession
 from supervisor.cloud.aws.staging_places import StagingSite
 from supervisor.cloud.aws.staging_terms import MOST_ATTEMPTS
-from supervisor.cloud.ports import Refused
+from supervisor.cloud.ports import Refused, Unreachable
 
 from .farm import IDENTITY
 from .happenings import IMAGE
 from .moto_server import Moto
 from .workspace_place import TYPES, WorkspacePlace
-from .workspace_steps import JOB, OTHER, files_of, rented, running, settle, through, tick
+from .workspace_steps import JOB, OTHER, rented, running, settle, through, tick
 
 
 @pytest.fixture
@@ -137,18 +137,31 @@ def test_waiting_for_room_is_no_lost_instance(place: WorkspacePlace) -> None:
     assert through(place)
 
 
+def test_instance_profile_that_ec2_has_not_heard_of_yet_does_not_fail_the_staging(place: WorkspacePlace) -> None:
+    text = "Value (kiln-f0) for parameter iamInstanceProfile.name is invalid. Invalid IAM Instance Profile name"
+    place.moto.change(pool_errors={"*": f"InvalidParameterValue: {text}"})
+    with pytest.raises(Unreachable, match="has not heard of it yet"):
+        tick(place)
+    place.moto.change(pool_errors={})
+    place.clock.pass_s(10)
+    assert through(place)
+    assert len(place.moto.calls("CreateSnapshot")) == 1
+
+
 def test_launch_that_aws_refuses_is_a_problem_that_says_why(place: WorkspacePlace) -> None:
+    place.moto.change(pool_errors={"*": "UnauthorizedOperation: You are not authorized to perform this operation."})
+    refused = tick(place)
+    assert "You are not authorized" in refused.problem
+    assert "`kiln aws policy`" in refused.problem
+
+
+def test_image_that_was_removed_is_looked_up_again_and_its_lack_is_told(place: WorkspacePlace) -> None:
     tick(place, OTHER)
     place.moto.tell("remove_image", image=IMAGE)
-    place.workspaces.stage(JOB, [], request_id="r1")
-    refused = place.workspaces.state(JOB)
-    assert refused is not None
-    assert IMAGE in refused.problem
-    # what was looked up is looked up again: the next job is told what is lacking
-    place.workspaces.stage("job_c", files_of(place, "job_c", b"OTHER"), request_id="r1")
-    state = place.workspaces.state("job_c")
-    assert state is not None
-    assert "`kiln ami build`" in state.problem
+    with pytest.raises(Unreachable, match=IMAGE):
+        tick(place)
+    place.clock.pass_s(10)
+    assert "`kiln ami build`" in tick(place).problem
 
 
 def test_instance_that_is_not_listed_yet_is_not_asked_for_again(place: WorkspacePlace) -> None:

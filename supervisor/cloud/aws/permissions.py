@@ -100,7 +100,10 @@ def _example(pattern: str, account: str) -> str:
     """One resource that a statement's pattern covers."""
     if pattern == "*":
         return pattern
-    return pattern.replace(":*:", f":{account}:").replace("::*:", f"::{account}:").replace("/*", "/x").replace(":*", ":x/x")
+    _, partition, service, region, *rest = pattern.split(":", 5)
+    # "arn:aws:ec2:eu-central-1:*" is everything of EC2's there, whosever: a resource has a name as well
+    owner, thing = rest if len(rest) == 2 else (account, "x/x")
+    return ":".join(("arn", partition, service, region, owner.replace("*", account), thing.replace("*", "x")))
 
 
 def _reads(session: AwsSession, place: Place) -> Iterator[tuple[str, Callable[[], object]]]:

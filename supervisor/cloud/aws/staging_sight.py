@@ -89,9 +89,9 @@ class Sight:
             seen = replace(seen, last_words=self._last_words(look, record, seen))
         return seen
 
-    def everything(self) -> tuple[list[FarmInstance], list[FarmVolume], list[FarmSnapshot]]:
-        """Staging instances, their blank volumes, and workspaces' snapshots of all jobs, as they are now."""
-        look = self._latest(timedelta(0))
+    def everything(self, *, believed: timedelta = timedelta(0)) -> tuple[list[FarmInstance], list[FarmVolume], list[FarmSnapshot]]:
+        """Staging instances, their blank volumes, and workspaces' snapshots of all jobs, seen no longer ago than `believed`."""
+        look = self._latest(believed)
         return look.instances, [each for each in look.volumes if each.is_blank], [each for each in look.snapshots if each.content]
 
     def unfrozen_volumes(self, *, believed: timedelta) -> list[FarmVolume]:

@@ -90,16 +90,29 @@ class AwsWorkspaces:
                 return
             self._advance(record, request_id=request_id, may_freeze=True)
 
-    def release_copies(self, job: str) -> None:
-        self._release_template(job)
+    def release_copies(self, job: str) -> bool:
         with self._lock:
             record = self._records.find(job)
-            if record and record.token:
-                problem = self._plan(record).problem
-                self._give_back(job)
-                # What was half done begins anew when the job goes on; a snapshot in the making is not stopped.
-                begun_anew = replace(record, token="", instance="", host="", volume="", attempt=0, asked_at=None, freeze_asked_at=None)
-                self._records.save(replace(begun_anew, problem=problem))
+            if record and record.mode is WorkspaceMode.SNAPSHOT and not self._is_given_back(record):
+                return False
+        self._release_template(job)
+        return True
+
+    def _is_given_back(self, record: Record) -> bool:
+        """Give back what fills a volume for a job, and the volume. Returns: whether nothing of that is left"""
+        if record.token:
+            problem = self._plan(record).problem
+            self._give_back(record.job)
+            # What was half done begins anew when the job goes on; a snapshot in the making is not stopped.
+            begun_anew = replace(record, token="", instance="", host="", volume="", attempt=0, asked_at=None, freeze_asked_at=None)
+            self._records.save(replace(begun_anew, problem=problem))
+        else:
+            self._give_back(record.job, believed=self._believed)
+        instances, volumes, _ = self._sight.everything(believed=self._believed)
+        return not (
+            any(each.job == record.job and each.state != "terminated" for each in instances)
+            or any(each.job == record.job and not each.is_ending for each in volumes)
+        )
 
     def delete(self, job: str) -> None:
         self._release_template(job)
@@ -240,16 +253,18 @@ class AwsWorkspaces:
             raise
         self._sight.note_snapshot(snapshot)
 
-    def _give_back(self, job: str) -> None:
-        """End whatever fills a volume for the job, with the volume."""
-        self._sight.look_again()
-        instances, volumes, snapshots = self._sight.everything()
+    def _give_back(self, job: str, *, believed: timedelta = timedelta(0)) -> None:
+        """End whatever fills a volume for the job, with the volume; but for one that a snapshot is being made of."""
+        instances, volumes, snapshots = self._sight.everything(believed=believed)
         being_frozen = {each.volume for each in snapshots if each.state == "pending"}
         mine = [each for each in volumes if each.job == job and not each.is_ending and each.id not in being_frozen]
-        self._hands.end([each.id for each in instances if each.job == job and not each.is_ending], mine)
-        self._own.let_go([each for each in mine if each.is_at_host])
-        self._hands.delete_volumes([each.id for each in mine if each.is_free])
-        self._sight.look_again()
+        alive, free = [each.id for each in instances if each.job == job and not each.is_ending], [each.id for each in mine if each.is_free]
+        at_host = [each for each in mine if each.is_at_host]
+        if alive or free or at_host:
+            self._hands.end(alive, mine)
+            self._own.let_go(at_host)
+            self._hands.delete_volumes(free)
+            self._sight.look_again()
 
     def _delete_snapshots(self, job: str, content: str) -> None:
         """Delete the snapshots that a job made, or used, unless a workspace that stays has the same content."""
