@@ -153,6 +153,12 @@ def dearest_usd_per_h(farm: Farm, settings: JobSettings) -> Decimal | None:
     return max(known) if known and len(known) == len(found) else None
 
 
+def unpriced_text(farm: Farm, settings: JobSettings) -> str:
+    """Say which of the kinds of instance that a job may get have no price, and what to do."""
+    which = ", ".join(each for each in types_of(farm, settings) if usd_per_h(farm, each, settings) is None) or "its instances"
+    return f"the farm does not know what {which} cost, and can't keep to its cap; name other instance types"
+
+
 def check_budget(farm: Farm, connection: Connection, job: Job) -> None:
     """Check that a job can be begun or gone on with within the caps. Errors: OverBudget"""
     money = farm.config.money
@@ -161,8 +167,7 @@ def check_budget(farm: Farm, connection: Connection, job: Job) -> None:
         return
     seen = outlook(farm, connection, job, now=farm.now())
     if seen.launch_usd is None:
-        which = ", ".join(types_of(farm, job.settings)) or "its instances"
-        raise OverBudget(f"the farm does not know what {which} cost, and can't keep to its cap; name other instance types")
+        raise OverBudget(unpriced_text(farm, job.settings))
     first = f"an instance's first minutes (about {dollars(seen.launch_usd)}) would take it over"
     if of_month is not None:
         spent = sum_of(month_spent(connection, now=farm.now())).total_usd
