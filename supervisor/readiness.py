@@ -131,8 +131,8 @@ def blockers(connection: Connection, job: str, settings: JobSettings, limits: Li
         check_files(held)
     except Rejected as error:
         found.append(str(error))
-    if not held.count:
-        return tuple(found)  # that there is no .blend among them goes without saying
+    if not held.count or ((held.uploading or held.checking) and not files.blends_of(connection, job)):
+        return tuple(found)  # that there is no .blend (yet) goes without saying
     try:
         check_main_file(main_file(connection, job), settings, limits, blenders=blenders)
     except Rejected as error:
