@@ -30,6 +30,8 @@ def conclude(farm: Farm, job: Job, tick: Tick) -> float | None:
         return 0.0
     then, reason = ending
     with farm.db.write() as connection:
+        if frames.counts(connection, job.id).unended:
+            return 0.0  # while the store was being looked through, a person asked for a frame again
         because = f"{reason}; instances are being given back"
         jobs.move(connection, job, JobStatus.RELEASING, because=because, at=tick.now, then=then, then_reason=reason)
     return None
@@ -91,12 +93,11 @@ def end_if_hopeless(farm: Farm, job: Job, tick: Tick) -> bool:
     """Move the job to RELEASING where every frame fails. Returns: whether it was moved"""
     assert job.submitted_at is not None, "a job that renders was submitted"
     with farm.db.read() as connection:
-        failing = frames.failing(connection, job.id)
-        if not failing:
+        if not frames.has_failing(connection, job.id):
             return False
         verdict = is_hopeless(
             has_received=frames.has_received_since(connection, job.id, job.submitted_at),
-            failing=failing,
+            failing=attempts.failed_frames_since(connection, job.id, job.submitted_at),
             open_failures=attempts.failures_since(connection, job.id, Failure.OPEN, job.submitted_at),
             max_attempts=farm.config.render.max_attempts,
         )

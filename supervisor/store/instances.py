@@ -210,11 +210,6 @@ def with_nodes(connection: Connection, nodes: Iterable[str]) -> list[Instance]:
     return [_instance(row) for row in connection.execute(select(instances).where(instances.c.node.in_(list(nodes))))]
 
 
-def ended_nodes(connection: Connection, *, before: datetime) -> list[str]:
-    """Nodes whose instance was gone by then."""
-    return list(connection.execute(select(instances.c.node).where(instances.c.ended_at < before)).scalars())
-
-
 def running_counts(connection: Connection, job_ids: Iterable[str]) -> dict[str, int]:
     """How many instances of each job run; jobs without any are left out."""
     at_job = func.coalesce(instances.c.job_id, instances.c.works_for)

@@ -142,10 +142,10 @@ class FakeNode:
     def opened(self, *findings: Finding) -> None:
         self._write(JournalEntry(outcome=Outcome.OPENED, node=self.name, at_ms=self.now_ms, findings=findings, blender_version="4.5.15"))
 
-    def deliver(self, frame: int, *, render_s: float = 2.0) -> str:
+    def deliver(self, frame: int, *, render_s: float = 2.0, body: bytes = b"") -> str:
         """Deliver a frame: outputs, preview and log, then the journal entry. Returns: the entry's key"""
         claim = self.claims.pop(frame)
-        body = f"picture {frame}".encode()
+        body = body or f"picture {frame}".encode()
         name = f"{frame:04d}.png"
         self.objects.put(output_key(self.job, frame, name), body)
         self.objects.put(preview_key(self.job, frame), b"RIFF")
@@ -170,6 +170,12 @@ class FakeNode:
         claim = self.claims.pop(frame)
         self.objects.put(log_key(self.job, frame, claim.attempt), f"log of attempt {claim.attempt}".encode())
         return self._write(self._outcome(Outcome.FAILED, claim, message, failure))
+
+    def repeat(self, written: str) -> str:
+        """Write an entry once more, as a node does that had no answer."""
+        there = self.objects.get(written)
+        assert there is not None, "it was written"
+        return self._write(JournalEntry.from_bytes(there.body))
 
     def interrupt(self, frame: int, *, gives_back: bool = True) -> str:
         """Give a frame up through no fault of its own."""

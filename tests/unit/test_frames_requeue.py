@@ -413,3 +413,24 @@ def test_one_attempt_is_enough_where_the_farm_says_so(tmp_path: Path) -> None:
 
     assert _run(bench, nodes, job) is JobStatus.FAILED
     assert queries.job_frame(bench.farm, job, 2).attempt == 1
+
+
+def test_a_retry_is_not_ended_for_what_failed_before_it(bench: FakeFarm, nodes: FakeNodes) -> None:
+    job = _rendering(bench, frames="1-13")
+    node = nodes.only()
+    node.deliver(node.begin() or 0)
+    for _ in range(11):
+        node.fail(node.begin() or 0)
+        bench.tick()
+        node.deliver(node.begin() or 0)
+        bench.tick()
+    commands.cancel_job(bench.farm, job)
+    bench.tick()
+    bench.tick()
+    assert bench.status(job) is JobStatus.CANCELLED
+    assert queries.job_summary(bench.farm, job).frames.received == 12
+
+    bench.clock.pass_s(1)
+    commands.retry_job(bench.farm, job)
+
+    assert _run(bench, nodes, job) is JobStatus.COMPLETED
