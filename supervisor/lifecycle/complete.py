@@ -5,7 +5,7 @@ from __future__ import annotations
 import structlog
 
 from nodeimage.protocol import Failure, frames_prefix, split_output_key
-from supervisor.domain.frame import FrameStatus, format_frames
+from supervisor.domain.frame import FrameStatus, frames_in_words
 from supervisor.domain.job import JobStatus
 from supervisor.domain.problem import Problem
 from supervisor.domain.verdict import is_hopeless
@@ -17,8 +17,6 @@ from .scout import ask_for_the_rest
 from .tick import Tick
 
 log = structlog.get_logger(__name__)
-
-_MAX_SHOWN = 80
 
 
 def conclude(farm: Farm, job: Job, tick: Tick) -> float | None:
@@ -80,7 +78,7 @@ def _requeue(farm: Farm, job: Job, missing: dict[int, str], tick: Tick) -> None:
                 frames.requeue(connection, job.id, number, reason=reason, counts_as_failure=True)
             else:
                 frames.fail(connection, job.id, number, node=frame.node or "", reason=reason)
-        said = f"{_shown(sorted(missing))}: outputs are not in the store as the nodes said; rendered again"
+        said = f"{frames_in_words(sorted(missing))}: outputs are not in the store as the nodes said; rendered again"
         remedy = "Something else than the farm removes or changes objects in the bucket; see to it that nothing does."
         problem = Problem(code="lost_output", severity="warning", text=said, remedy=remedy, since=tick.now)
         events.put_problem(connection, job.id, problem)
@@ -114,9 +112,4 @@ def end_if_hopeless(farm: Farm, job: Job, tick: Tick) -> bool:
 def _failed_reason(failed: list[int]) -> str:
     if len(failed) == 1:
         return f"frame {failed[0]} failed; the others are received. Its log says why; a retry renders only what is missing"
-    return f"{_shown(failed)} failed; the others are received. Their logs say why; a retry renders only what is missing"
-
-
-def _shown(numbers: list[int]) -> str:
-    spec = format_frames(numbers)
-    return "frames " + (spec if len(spec) <= _MAX_SHOWN else f"{spec[:_MAX_SHOWN]}…")
+    return f"{frames_in_words(failed)} failed; the others are received. Their logs say why; a retry renders only what is missing"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, literal_column, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, func, insert, literal_column, select, update
 
 from nodeimage.protocol import Output
 from supervisor.domain.frame import FrameCounts, FrameStatus
@@ -234,10 +234,12 @@ def queue_missing(connection: Connection, job: str) -> None:
     connection.execute(update(frames).where(missing).values(**fresh))
 
 
-def note_damage(connection: Connection, job: str, number: int, damage: str) -> None:
-    """Remember what is wrong with a received frame's outputs in the store. Empty: nothing any more"""
-    of_it = _of(job, number) & (frames.c.status == FrameStatus.RECEIVED)
-    connection.execute(update(frames).where(of_it).values(damage=damage))
+def note_damage(connection: Connection, job: str, found: Mapping[int, str]) -> None:
+    """Remember what is wrong with received frames' outputs in the store. Shape: frame -> what; empty: nothing any more"""
+    of_it = (frames.c.job_id == job) & (frames.c.number == bindparam("of")) & (frames.c.status == FrameStatus.RECEIVED)
+    if found:
+        rows = [{"of": number, "what": damage} for number, damage in found.items()]
+        connection.execute(update(frames).where(of_it).values(damage=bindparam("what")), rows)
 
 
 def damaged(connection: Connection, job: str) -> list[int]:
