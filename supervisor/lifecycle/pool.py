@@ -63,7 +63,9 @@ def _launch(farm: Farm, job: Job, lacking: int, hands: Hands, tick: Tick, watch:
         _say(farm, job, len(hands.at_work))
         return
     free = farm.cloud.compute.free_slots()
-    if free == 0:
+    is_anothers = watch.is_slot_promised
+    watch.is_slot_promised |= free is not None and free < lacking
+    if free == 0 or (free is not None and is_anothers):
         _say(farm, job, len(hands.at_work), _who_has_the_slots(farm, job))
         return
     state = farm.cloud.workspaces.state(job.id)

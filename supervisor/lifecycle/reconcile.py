@@ -89,6 +89,7 @@ class Supervisor:
         with farm.db.read() as connection:
             active = sorted(jobs.jobs_in(connection, ACTIVE), key=lambda job: -job.settings.priority)
         self._watch.pool.gone = gone_of_pool(farm)
+        self._watch.is_slot_promised = False
         waits = [self._advance(job, tick) for job in active]
         self._tend_pool(active, tick)
         self._record(tick.now)

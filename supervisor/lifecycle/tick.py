@@ -62,6 +62,7 @@ class Watch:
     refusals: dict[str, int] = field(default_factory=dict)  #: job -> askings in a row that got nothing
     money_seen_at: dict[str, datetime] = field(default_factory=dict)  #: job -> when its cost was looked at last
     month: Month | None = None  #: what the month costs, as it was looked at last
+    is_slot_promised: bool = False  #: a job that comes before the others found too few free slots in this tick: those that get free are its
 
     pool: PoolWatch = field(default_factory=PoolWatch)
 
