@@ -46,8 +46,10 @@ def order_key(job: str) -> str:
 
 
 def files_key(job: str) -> str:
-    """Where the list of the job's files is, for instances that fetch them."""
-    return f"received/{job}/files.json"
+    """Where the list of the job's files is, for instances that fetch them: beside the files, as a studio may have the store delete what was
+    received long ago, and a job may be paused for longer.
+    """
+    return f"{PROJECTS_PREFIX}{job}.files.json"
 
 
 def staging_key(job: str) -> str:

@@ -32,8 +32,10 @@ from nodeimage.protocol import (
     preview_key,
     status_key,
 )
+from supervisor import queries
 from supervisor.cloud.ports import RentedInstance, StoredObject
 from supervisor.domain.instance import InstanceStatus
+from supervisor.domain.job import JobStatus
 
 from .farm import Clock, FakeFarm
 
@@ -259,6 +261,15 @@ class FakeNodes:
         """The node, where there is one."""
         (node,) = self.alive()
         return node
+
+    def finish(self, job: str, *, ticks: int = 60) -> JobStatus:
+        """Let nodes and supervisor work until the job has ended. Returns: where it stands then"""
+        for _ in range(ticks):
+            self._bench.tick()
+            self.work()
+            if queries.job_summary(self._bench.farm, job).ended_at:
+                break
+        return self._bench.status(job)
 
     def work(self) -> None:
         """Let each node deliver what it holds and begin its next frame; those that are told to end do. Those of a shared pool look for a

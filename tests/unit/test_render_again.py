@@ -34,18 +34,9 @@ def nodes(bench: FakeFarm) -> FakeNodes:
     return FakeNodes(bench)
 
 
-def _run(bench: FakeFarm, nodes: FakeNodes, job: str) -> JobStatus:
-    for _ in range(40):
-        bench.tick()
-        nodes.work()
-        if queries.job_summary(bench.farm, job).ended_at:
-            break
-    return bench.status(job)
-
-
 def _completed(bench: FakeFarm, nodes: FakeNodes, frames: str = "1-5") -> str:
     job = bench.a_submitted_job(frames=frames)
-    assert _run(bench, nodes, job) is JobStatus.COMPLETED
+    assert nodes.finish(job) is JobStatus.COMPLETED
     return job
 
 
@@ -108,7 +99,7 @@ def test_every_frame_that_a_zip_lacks_is_named_and_rendered_again_alone(
     for _ in range(3):
         bench.tick()
     node = nodes.only()
-    assert _run(bench, nodes, job) is JobStatus.COMPLETED
+    assert nodes.finish(job) is JobStatus.COMPLETED
     assert node.delivered == [2, 4]
     assert queries.damaged_frames(bench.farm, job) == []
     assert queries.job_detail(bench.farm, job).problems == ()
@@ -166,7 +157,7 @@ def test_a_frame_rendered_again_has_a_new_attempt_a_log_of_its_own_and_another_p
     waiting = queries.job_frame(bench.farm, job, 2)
     assert (waiting.status, waiting.attempt, waiting.has_preview) == (FrameStatus.QUEUED, before.attempt + 1, False)
     assert bench.cloud.objects.keys(claim_key(job, 2)), "its old claim goes when the order tells of the new attempt"
-    assert _run(bench, nodes, job) is JobStatus.COMPLETED
+    assert nodes.finish(job) is JobStatus.COMPLETED
     assert queries.job_frame(bench.farm, job, 2).has_preview
     assert bench.cloud.objects.keys(log_key(job, 2, 1))
     assert bench.cloud.objects.keys(log_key(job, 2, 2))
@@ -178,7 +169,7 @@ def test_a_zip_that_has_a_frame_as_it_was_before_it_was_rendered_again_is_not_th
     assert downloads.is_packed(bench.farm, job, received=5)
 
     commands.render_again(bench.farm, job, [2])
-    assert _run(bench, nodes, job) is JobStatus.COMPLETED
+    assert nodes.finish(job) is JobStatus.COMPLETED
 
     assert not downloads.is_packed(bench.farm, job, received=5)
 
@@ -195,7 +186,7 @@ def test_a_frame_is_rendered_again_while_the_job_goes_on(bench: FakeFarm, nodes:
     commands.render_again(bench.farm, job, [1])
 
     assert bench.status(job) is JobStatus.RENDERING
-    assert _run(bench, nodes, job) is JobStatus.COMPLETED
+    assert nodes.finish(job) is JobStatus.COMPLETED
     assert sorted(node.delivered) == [1, 1, 2, 3]
 
 
@@ -207,7 +198,7 @@ def test_a_frame_asked_for_while_the_store_is_looked_through_keeps_the_job_at_wo
     for frame in (1, 2):
         node.begin()
         node.deliver(frame)
-    asked = []
+    asked: list[int] = []
 
     def ask_once() -> None:
         if not asked and not queries.job_summary(bench.farm, job).frames.unended:
@@ -220,7 +211,7 @@ def test_a_frame_asked_for_while_the_store_is_looked_through_keeps_the_job_at_wo
 
     assert asked
     assert bench.status(job) is JobStatus.RENDERING
-    assert _run(bench, nodes, job) is JobStatus.COMPLETED
+    assert nodes.finish(job) is JobStatus.COMPLETED
     assert node.delivered == [1, 2, 1]
 
 
@@ -239,7 +230,7 @@ def test_a_paused_job_stays_paused(bench: FakeFarm, nodes: FakeNodes) -> None:
 
     assert bench.status(job) is JobStatus.PAUSED
     commands.resume_job(bench.farm, job)
-    assert _run(bench, nodes, job) is JobStatus.COMPLETED
+    assert nodes.finish(job) is JobStatus.COMPLETED
 
 
 def test_a_failed_frame_is_tried_again_alone_and_the_others_that_failed_stay(bench: FakeFarm, nodes: FakeNodes) -> None:
@@ -254,14 +245,14 @@ def test_a_failed_frame_is_tried_again_alone_and_the_others_that_failed_stay(ben
             assert node.begin() == frame
             node.fail(frame)
             bench.tick()
-    assert _run(bench, nodes, job) is JobStatus.FAILED
+    assert nodes.finish(job) is JobStatus.FAILED
     assert _statuses(bench, job).count(FrameStatus.FAILED) == 11
 
     bench.clock.pass_s(1)
     commands.render_again(bench.farm, job, [2])
 
     assert len(queries.job_detail(bench.farm, job).problems) == 10
-    assert _run(bench, nodes, job) is JobStatus.FAILED
+    assert nodes.finish(job) is JobStatus.FAILED
     assert [number for number, status in enumerate(_statuses(bench, job), 1) if status is FrameStatus.FAILED] == list(range(3, 13))
 
 
@@ -281,7 +272,7 @@ def test_of_a_cancelled_job_what_is_missing_is_rendered_too_and_it_says_so(bench
     commands.render_again(bench.farm, job, [1])
 
     assert queries.job_summary(bench.farm, job).reason == "a person asked for frame 1 again; 4 that are missing are rendered too"
-    assert _run(bench, nodes, job) is JobStatus.COMPLETED
+    assert nodes.finish(job) is JobStatus.COMPLETED
 
 
 @pytest.mark.parametrize(
