@@ -168,6 +168,17 @@ class Message:
         """
         try:
             raw = json.loads(data)
+        except ValueError as error:
+            raise Unreadable(f"not a {cls.__name__}: {error!r}") from error
+        return cls.from_json(raw)
+
+    @classmethod
+    def from_json(cls, raw: Any) -> Self:
+        """Read the message from what its JSON stands for.
+
+        Errors:  Unreadable - as from_bytes
+        """
+        try:
             if raw["version"] > VERSION:
                 raise Unreadable(f"{cls.__name__} of version {raw['version']}; this side speaks {VERSION}")
             return cls._from_dict(raw)

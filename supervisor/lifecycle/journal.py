@@ -13,10 +13,11 @@ from nodeimage.protocol import Failure, JournalEntry, Outcome, Output, Unreadabl
 from supervisor.domain.frame import FrameStatus
 from supervisor.domain.problem import Problem
 from supervisor.farm import Farm
-from supervisor.store import attempts, events, frames, instances, jobs
+from supervisor.store import attempts, events, frames, jobs
 from supervisor.store.attempts import Attempt
 from supervisor.store.database import Connection
 from supervisor.store.frames import Delivery, Frame
+from supervisor.store.instances import Instance
 from supervisor.store.jobs import Job
 
 from .blenders import note_blender
@@ -35,10 +36,10 @@ _MOST_AT_ONCE = 2000
 _PERHAPS_PERSISTENCE = frozenset({Failure.CRASH, Failure.ERROR, Failure.BAD_OUTPUT})
 
 
-def take_in_journal(farm: Farm, job: Job, tick: Tick, watch: Watch, *, whole: bool = False) -> None:
+def take_in_journal(farm: Farm, job: Job, mine: Iterable[Instance], tick: Tick, watch: Watch, *, whole: bool = False) -> None:
     """Take in the entries that are new: from the cursor, or from the beginning where `whole` or it is time for that. Repeat: safe"""
     whole = whole or watch.is_whole_journal_due(job.id, tick.now)
-    since_ms = 0 if whole else _since_ms(farm, job, tick)
+    since_ms = 0 if whole else _since_ms(job, mine, tick)
     prefix = journal_prefix(job.id)
     after = journal_cursor(job.id, at_ms=since_ms)
     with farm.db.read() as connection:
@@ -61,12 +62,10 @@ def _understood(told: Iterable[tuple[str, JournalEntry | Unreadable]]) -> list[J
     return [entry for _, entry in told if isinstance(entry, JournalEntry)]
 
 
-def _since_ms(farm: Farm, job: Job, tick: Tick) -> int:
+def _since_ms(job: Job, mine: Iterable[Instance], tick: Tick) -> int:
     """Where to list from: before the newest entry, and never ahead of our own clock; earlier if a node's clock is slow."""
-    with farm.db.read() as connection:
-        rented = [instance for instance in instances.instances_of(connection, job.id) if instance.is_rented]
     now_ms = _ms(tick.now)
-    slow_ms = [_ms(one.beat_at) - one.heartbeat.at_ms for one in rented if one.beat_at and one.heartbeat]
+    slow_ms = [_ms(one.beat_at) - one.heartbeat.at_ms for one in mine if one.is_rented and one.beat_at and one.heartbeat]
     overlap_ms = int(_OVERLAP.total_seconds() * 1000) + max([0, *slow_ms])
     return max(min(job.journal_ms, now_ms) - overlap_ms, 0)
 

@@ -184,13 +184,14 @@ def settle_job(farm: Farm, job: Job, tick: Tick, watch: Watch) -> None:
     """Take in what the job's nodes reported, and queue again what gone ones held."""
     if job.status not in _HAS_NODES or not job.order_revision:
         return
-    gone = gone_nodes(farm, job) + watch.pool.gone
     with farm.db.read() as connection:
-        has_work = frames.counts(connection, job.id).unended > 0
+        mine = instances.instances_of(connection, job.id)
         # a node of the pool may have come, delivered and gone on to another job since the last tick
-        mine = instances.pool_instances(connection) if farm.cloud.pool else instances.instances_of(connection, job.id)
-    may_write = any(one.status in _MAY_WRITE for one in mine)
+        writers = instances.pool_instances(connection) if farm.cloud.pool else mine
+        gone = gone_nodes(job, mine) + watch.pool.gone
+        has_work = bool(gone) and frames.counts(connection, job.id).unended > 0
+    may_write = any(one.status in _MAY_WRITE for one in writers)
     if gone or may_write or watch.is_whole_journal_due(job.id, tick.now):  # on AWS each listing has its price
-        take_in_journal(farm, job, tick, watch, whole=bool(gone) and has_work)
+        take_in_journal(farm, job, mine, tick, watch, whole=has_work)
     if gone:
         requeue_frames_of(farm, job, gone, tick)

@@ -119,11 +119,16 @@ def requeued(connection: Connection, job: str) -> list[Frame]:
     return [_frame(row) for row in connection.execute(chosen)]
 
 
-def begin(connection: Connection, job: str, number: int, *, node: str, at: datetime) -> bool:
-    """Show a frame as rendering on a node. Returns: False if it is not free for that"""
-    stands = and_(_of(job, number), frames.c.status == FrameStatus.QUEUED, frames.c.frees_claim.is_(False))
-    begun = update(frames).where(stands).values(status=FrameStatus.RENDERING, node=node, began_at=at)
-    return connection.execute(begun).rowcount == 1
+def begin(connection: Connection, job: str, at_hand: Mapping[int, str], *, at: datetime) -> None:
+    """Show frames as rendering, each on its node; those that are not free for that stay as they are. Shape: frame -> node"""
+    free = and_(frames.c.status == FrameStatus.QUEUED, frames.c.frees_claim.is_(False))
+    chosen = select(frames.c.number).where((frames.c.job_id == job) & frames.c.number.in_(list(at_hand)) & free)
+    begun = [
+        {"of": number, "status": FrameStatus.RENDERING, "node": at_hand[number], "began_at": at}
+        for number in connection.execute(chosen).scalars()
+    ]
+    if begun:
+        connection.execute(update(frames).where((frames.c.job_id == job) & (frames.c.number == bindparam("of"))), begun)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -174,7 +174,8 @@ frames = Table(
     Index("frames_by_status", "job_id", "status"),
     Index("frames_by_attempt", "job_id", "attempt"),
     Index("frames_by_time", "job_id", "received_at"),
-    Index("frames_damaged", "job_id", sqlite_where=text("damage != ''")),
+    Index("frames_to_free", "job_id", sqlite_where=text("frees_claim IS 1")),
+    Index("frames_damaged", "job_id", "number", sqlite_where=text("damage != ''")),
 )
 
 attempts = Table(
