@@ -104,8 +104,8 @@ class Supervisor:
             self._say_trouble(job, tick, str(error), must_act=isinstance(error, Refused))
             return regular_s
         except Exception as error:
-            log.exception("step failed", job=job.id, status=str(job.status))
-            self._say_trouble(job, tick, f"{type(error).__name__}: {error}", must_act=True)
+            if self._say_trouble(job, tick, f"{type(error).__name__}: {error}", must_act=True):
+                log.exception("step failed", job=job.id, status=str(job.status))
             return regular_s
         self._clear_trouble(job)
         return regular_s if wait_s is None else wait_s
@@ -138,18 +138,21 @@ class Supervisor:
                 return wait_s
         return 0.0
 
-    def _say_trouble(self, job: Job, tick: Tick, said: str, *, must_act: bool) -> None:
-        """Tell people why a job does not go on."""
-        log.warning("job held up", job=job.id, status=str(job.status), error=said)
+    def _say_trouble(self, job: Job, tick: Tick, said: str, *, must_act: bool) -> bool:
+        """Tell people why a job does not go on. Returns: whether it is news: it may be so at every tick, for days"""
         text = f"the supervisor can't go on with this job at present: {said}"
         remedy = (
             "It goes on trying. If this stays, see to what is named, or look into the server's log." if must_act else "It goes on trying."
         )
         problem = Problem(code=_TROUBLE, severity="error" if must_act else "warning", text=text, remedy=remedy, since=tick.now)
         with self._farm.db.write() as connection:
-            if jobs.find_job(connection, job.id) and events.put_problem(connection, job.id, problem):
+            is_news = jobs.find_job(connection, job.id) is not None and events.put_problem(connection, job.id, problem)
+            if is_news:
                 jobs.touch(connection, job.id)
+        if is_news:
+            log.warning("job held up", job=job.id, status=str(job.status), error=said)
         self._all_troubled().add(job.id)
+        return is_news
 
     def _clear_trouble(self, job: Job) -> None:
         if job.id not in self._all_troubled():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from supervisor import queries
 from supervisor.cloud.ports import NoCapacity, Refused, Throttled, Unreachable
@@ -142,3 +143,16 @@ def test_a_restart_in_mid_render_goes_on_where_it_was(bench: FakeFarm, nodes: Fa
     assert nodes.finish(job) is JobStatus.COMPLETED
     assert sum(len(node.delivered) for node in nodes.alive()) <= 8
     assert len(bench.cloud.compute.launches) == 1
+
+
+def test_trouble_that_stays_is_logged_once(bench: FakeFarm) -> None:
+    job = bench.a_submitted_job(frames="1-2")
+    bench.cloud.workspaces.fail_next(RuntimeError("a bug"), call="state", times=20)
+
+    with capture_logs() as logged:
+        for _ in range(10):
+            bench.tick()
+
+    told = [entry["event"] for entry in logged if entry["log_level"] in {"warning", "error"}]
+    assert sorted(told) in ([], ["job held up", "step failed"]), "a logger that another test had set up is not heard"
+    assert queries.job_detail(bench.farm, job).problems[0].severity == "error"
