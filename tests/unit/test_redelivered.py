@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from nodeimage.protocol import output_key
+from nodeimage.protocol import Claim, output_key
 from supervisor import queries
 from supervisor.domain.frame import FrameStatus
 from supervisor.domain.job import JobStatus
+from supervisor.lifecycle.redelivered import MOST_AT_ONCE
 from tests.fakes.farm import FakeFarm
 from tests.fakes.node import FakeNode, FakeNodes
 
@@ -110,3 +112,25 @@ def test_an_outcome_that_is_told_twice_counts_once(bench: FakeFarm, nodes: FakeN
 
     assert queries.job_frame(bench.farm, job, 1).status is FrameStatus.RECEIVED
     assert [view.finished for view in queries.job_instances(bench.farm, job)] == [1]
+
+
+def test_many_frames_that_come_twice_are_looked_into_tick_by_tick(bench: FakeFarm, nodes: FakeNodes) -> None:
+    count = MOST_AT_ONCE + 5
+    job = bench.a_submitted_job(frames=f"1-{count}", instances=2)
+    bench.tick()
+    bench.tick()
+    first, second = nodes.alive()
+    for number in range(1, count + 1):
+        claim = Claim(node=second.name, frame=number, attempt=2, nonce=f"again-{number}", at_ms=bench.clock.ms)
+        first.claims[number] = replace(claim, node=first.name, attempt=1, nonce=f"once-{number}")
+        second.claims[number] = claim
+        first.deliver(number)
+        second.deliver(number, body=f"rendered {number} once more".encode())
+    bench.cloud.objects.opened.clear()
+
+    bench.tick()
+    assert len(bench.cloud.objects.opened) == MOST_AT_ONCE
+    bench.tick()
+
+    assert len(bench.cloud.objects.opened) == count
+    assert all(_known(bench, job, number) == _stored(bench, job, number) for number in range(1, count + 1))
