@@ -198,8 +198,31 @@ def wide(folder: str) -> None:
     save(folder, "wide")
 
 
+def timed(folder: str) -> None:
+    """A frame takes two seconds, however fast the machine is."""
+    scene = a_scene()
+    scene.cycles.samples, scene.cycles.time_limit = 1 << 20, 2.0
+    save(folder, "timed")
+
+
 if __name__ == "__main__":
-    for make in (plain, drawn, formats, numbered, movie, cropped, views, layers, cloth, still_life, scripts, missing, no_camera, wide):
+    for make in (
+        plain,
+        drawn,
+        formats,
+        numbered,
+        movie,
+        cropped,
+        views,
+        layers,
+        cloth,
+        still_life,
+        scripts,
+        missing,
+        no_camera,
+        wide,
+        timed,
+    ):
         make(sys.argv[-2])
     sys.stdout.flush()
     os._exit(0)  # Blender's own exit hangs where a file has Python drivers

@@ -58,7 +58,21 @@ def wait() -> None:
         time.sleep(0.01)
 
 
-DEEDS = {"crash": crash, "killed": be_killed, "bad_alloc": run_out_of_memory, "hang": hang, "deaf hang": hang_deaf, "wait": wait}
+def chatter() -> None:
+    while True:
+        emit("progress", phase="Rendering")
+        time.sleep(0.05)
+
+
+DEEDS = {
+    "crash": crash,
+    "killed": be_killed,
+    "bad_alloc": run_out_of_memory,
+    "hang": hang,
+    "deaf hang": hang_deaf,
+    "wait": wait,
+    "chatter": chatter,
+}
 
 
 def misbehave(how: str, **about: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from supervisor import queries
 from supervisor.commands import jobs as commands
 from supervisor.domain.frame import FrameStatus
 from supervisor.domain.job import JobStatus
+from supervisor.farm import Farm
 from tests.fakes.farm import FakeFarm
 from tests.fakes.node import FakeNodes
 
@@ -128,3 +130,22 @@ def test_a_cancelled_job_keeps_what_was_received_and_a_retry_renders_the_rest(be
     assert nodes.finish(job) is JobStatus.COMPLETED
     delivered = len([key for key in bench.cloud.objects.writes if key.startswith(frames_prefix(job))])
     assert delivered - delivered_before == 6 - len(received)
+
+
+@pytest.mark.parametrize(("command", "ended"), [(commands.cancel_job, JobStatus.CANCELLED), (commands.pause_job, JobStatus.PAUSED)])
+def test_a_job_that_is_stopped_while_its_files_are_prepared_ends_when_nothing_of_that_is_paid_for(
+    bench: FakeFarm, command: Callable[[Farm, str], None], ended: JobStatus
+) -> None:
+    bench.cloud.workspaces.is_slow = bench.cloud.workspaces.is_slow_to_go = True
+    job = bench.a_submitted_job(frames="1-4")
+    bench.tick()
+    command(bench.farm, job)
+    bench.tick()
+    bench.tick()
+    assert bench.status(job) is JobStatus.RELEASING
+    assert "what prepared its files is still to be given back" in queries.job_summary(bench.farm, job).reason
+
+    bench.cloud.workspaces.is_slow_to_go = False
+    bench.tick()
+
+    assert bench.status(job) is ended
