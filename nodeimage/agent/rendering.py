@@ -185,6 +185,7 @@ class Renderer:
         elif event.name == "progress":
             course.moved_at = time.monotonic()
             self._progress(event.fields)
+            self._look()  # it may come more often than we look, for hours
         elif event.name == "saved":
             course.is_saved, course.moved_at = True, time.monotonic()
         elif event.name == "rendered":

@@ -92,6 +92,7 @@ class Instance:
             prepare=prepare_all,
             interruption_at_ms=self.interruption_at_ms,
             alive=self.pulse,
+            is_rented=True,
             last_state=last_state,
         )
         return Agent(config, self.store, around).run()

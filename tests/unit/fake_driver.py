@@ -53,12 +53,26 @@ def hang_deaf() -> None:
     time.sleep(NEVER_S)
 
 
+def chatter() -> None:
+    while True:
+        emit("progress", frame=1, phase="Sample 1/1000")
+        time.sleep(0.01)
+
+
 def wait() -> None:
     while not (WORKSPACE / "go").exists():
         time.sleep(0.01)
 
 
-DEEDS = {"crash": crash, "killed": be_killed, "bad_alloc": run_out_of_memory, "hang": hang, "deaf hang": hang_deaf, "wait": wait}
+DEEDS = {
+    "crash": crash,
+    "killed": be_killed,
+    "bad_alloc": run_out_of_memory,
+    "hang": hang,
+    "deaf hang": hang_deaf,
+    "chatter": chatter,
+    "wait": wait,
+}
 
 
 def misbehave(how: str, **about: Any) -> bool:
