@@ -39,6 +39,7 @@ _TYPES = {
     ".png": "image/png",
     ".jpg": "image/jpeg",
     ".webp": "image/webp",
+    ".avif": "image/avif",
     ".exr": "image/x-exr",
     ".tif": "image/tiff",
     ".bmp": "image/bmp",

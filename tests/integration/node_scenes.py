@@ -116,6 +116,15 @@ def views(folder: str) -> None:
     save(folder, "views")
 
 
+def stereo(folder: str) -> None:
+    """Both eyes in one file."""
+    scene = a_scene(file_format="OPEN_EXR")
+    scene.render.use_multiview = True
+    scene.render.views_format = "STEREO_3D"
+    scene.render.image_settings.views_format = "MULTIVIEW"
+    save(folder, "stereo")
+
+
 def layers(folder: str) -> None:
     """Multilayer EXR, and a File Output node inside a group that names an absolute path and climbs out of it."""
     scene = a_scene(file_format="OPEN_EXR_MULTILAYER", path="")
@@ -199,7 +208,23 @@ def wide(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    for make in (plain, drawn, formats, numbered, movie, cropped, views, layers, cloth, still_life, scripts, missing, no_camera, wide):
+    for make in (
+        plain,
+        drawn,
+        formats,
+        numbered,
+        movie,
+        cropped,
+        views,
+        stereo,
+        layers,
+        cloth,
+        still_life,
+        scripts,
+        missing,
+        no_camera,
+        wide,
+    ):
         make(sys.argv[-2])
     sys.stdout.flush()
     os._exit(0)  # Blender's own exit hangs where a file has Python drivers
