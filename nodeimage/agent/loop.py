@@ -190,7 +190,7 @@ class Agent:
             return None
         failed = self._open(order)
         self._end_without_device()
-        if failed is not None and failed.failure is Failure.DEVICE:
+        if failed is not None and failed.failure is Failure.DEVICE and not self._around.is_of_pool:
             self._pause_before_opening()  # no frame is at fault: none is claimed
         elif not self._has_room():
             self._wait_for_room()
@@ -459,7 +459,7 @@ class Agent:
 
     def _end_without_device(self) -> None:
         """End a node whose GPU does not come back, before it fails an attempt at every frame there is. Errors: Finished"""
-        if self._device_failures >= MOST_DEVICE_FAILURES:
+        if self._device_failures >= MOST_DEVICE_FAILURES and not self._around.is_of_pool:
             raise Finished(EndKind.UNFIT, self._problems["device"])
 
     def _tell_problem(self, about: str, text: str) -> None:

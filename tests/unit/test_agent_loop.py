@@ -193,6 +193,14 @@ def test_node_whose_gpu_can_not_be_used_tells_it_and_ends_without_an_attempt_at_
     assert rig.claim_of(1) is None
 
 
+def test_node_of_the_pool_whose_gpu_can_not_be_used_fails_frames_so_that_the_job_ends(rig: Rig, short_pauses: None) -> None:
+    rig.plan(open="no_gpu")
+    rig.is_of_pool = True
+    rig.put_order(1, 2, 3, 4)
+    assert rig.agent(device="gpu").run().kind is EndKind.NO_WORK
+    assert [(entry.frame, entry.failure) for entry in rig.journal(Outcome.FAILED)] == [(frame, Failure.DEVICE) for frame in (1, 2, 3, 4)]
+
+
 def test_node_whose_gpu_works_after_all_has_no_problem_any_more(rig: Rig, short_pauses: None) -> None:
     rig.plan(open="once:no_gpu")
     rig.put_order(1, 2)
