@@ -110,6 +110,15 @@ def instance_that_hangs_gives_up(bench: Bench, bucket: Bucket) -> str:
     return told.problem[:160]
 
 
+def instance_that_no_farm_launched_switches_itself_off(bench: Bench) -> str:
+    """Without user data nobody knows what the instance is for: nothing of ours starts, and the machine is off."""
+    with metadata_service(instance=INSTANCE, user_data=None):
+        console = bench.instance.start(limit_s=180)
+    said = [line for line in console.splitlines() if "not launched by a farm" in line]
+    expect(bool(said), f"the reason is not given; the console ends:\n{console[-3000:]}")
+    return said[0].strip()[-120:]
+
+
 def instance_without_an_agent_gives_up(bench: Bench, bucket: Bucket) -> str:
     """An agent that is not the one the launch names is not run: the farm is told why, and the machine is off."""
     bucket.put(AGENT_KEY, b"something else")
