@@ -306,7 +306,7 @@ def _local_cloud(
         slots=config.local.slots,
         threads=config.local.threads_per_node,
         store=store,
-        times=config.node,
+        times=config.node_times,
         blenders=lambda: search().found,
         snapshot_folder=partial(snapshot_folder, data / "workspaces"),
         is_owner=serves,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,14 +16,18 @@ from ami.builder import ImageBuilder
 from ami.builds import BuildRecords
 from ami.hands import BuilderSite
 from ami.recipe import Variant
+from nodeimage.metadata import Metadata
 from supervisor.cloud.agent import publish_agent
 from supervisor.cloud.aws.account import AwsAccount
-from supervisor.cloud.aws.assembly import AwsPlace
+from supervisor.cloud.aws.assembly import AwsPlace, open_own_volumes
 from supervisor.cloud.aws.believed import Believed
 from supervisor.cloud.aws.checks import AwsDoctor
 from supervisor.cloud.aws.compute import Ec2Compute
 from supervisor.cloud.aws.identity import Identity, keep_identity
 from supervisor.cloud.aws.launch_site import LaunchSite
+from supervisor.cloud.aws.own_filling import Fillings
+from supervisor.cloud.aws.own_machine import OwnMachine
+from supervisor.cloud.aws.own_volumes import OwnVolumes
 from supervisor.cloud.aws.pool import Ec2Pool
 from supervisor.cloud.aws.prices import REFRESH_S, AwsPrices
 from supervisor.cloud.aws.session import AwsSession
@@ -45,6 +50,10 @@ BUILDS_S = 10.0
 UNUSED_POOL_S = 24 * 3600.0
 #: The agent is looked for in the bucket no more often than this.
 _AGENT_BELIEVED_S = 600.0
+#: For what fills volumes on the farm's own instance, in the data folder.
+FILLING_FOLDER = "filling"
+#: Where there is no metadata service, that is to be known soon.
+_METADATA_S = 1.0
 #: While AWS can't be asked for the images, it is asked no more often than this.
 _ASK_AGAIN_S = 15.0
 
@@ -89,7 +98,7 @@ def aws_farm(config: Config, data: Path, *, session: AwsSession | None = None, c
         Timer(name="prices", every_s=REFRESH_S, call=partial(_refresh_prices, parts)),
         Timer(name="image builds", every_s=BUILDS_S, call=images.advance_all),
     )
-    pool = Ec2Pool(parts.session, parts.identity, pool=config.pool, node=config.node, site=parts.site, clock=parts.clocks.monotonic)
+    pool = Ec2Pool(parts.session, parts.identity, pool=config.pool, node=config.node_times, site=parts.site, clock=parts.clocks.monotonic)
     if config.pool.mode == "shared":
         return AwsFarm(cloud=_cloud(config, parts, pool=pool), timers=timers, images=images)
     unused = Timer(name="unused pool", every_s=UNUSED_POOL_S, call=partial(_remove_unused, pool))
@@ -113,6 +122,7 @@ def _cloud(config: Config, parts: _Parts, *, pool: Ec2Pool | None) -> Cloud:
         objects=parts.objects,
         aws=config.aws,
         workspace=config.workspace,
+        own=parts.own,
         clock=parts.clocks.now,
     )
     workspaces = place.open_workspaces()
@@ -157,6 +167,7 @@ def _doctor(config: Config, parts: _Parts, setup: AwsSetup) -> AwsDoctor:
         prices=parts.prices,
         price_problem=lambda: parts.prices.problem,
         launch=config.launch,
+        own=parts.own,
         clock=parts.clocks.monotonic,
         now=parts.clocks.now,
     )
@@ -183,11 +194,21 @@ class _Parts:
     uploads: tuple[S3Uploads, S3Uploads]  #: into the projects bucket, and into the received one
     prices: AwsPrices
     site: LaunchSite
+    own: OwnVolumes
 
 
 def _parts(config: Config, data: Path, session: AwsSession, clocks: Clocks) -> _Parts:
     identity = keep_identity(data, config.aws)
     objects = _objects(session, identity)
+    site = LaunchSite(
+        session,
+        identity,
+        aws=config.aws,
+        workspace=config.workspace,
+        node=config.node_times,
+        agent=Believed(lambda: publish_agent(objects), lasts_s=_AGENT_BELIEVED_S, clock=clocks.monotonic),
+        clock=clocks.monotonic,
+    )
     return _Parts(
         clocks=clocks,
         session=session,
@@ -196,13 +217,15 @@ def _parts(config: Config, data: Path, session: AwsSession, clocks: Clocks) -> _
         builds=BuildRecords(objects),
         uploads=(_uploads(session, identity.projects_bucket), _uploads(session, identity.received_bucket)),
         prices=AwsPrices(session, config.aws, folder=data, clock=clocks.now),
-        site=LaunchSite(
+        site=site,
+        own=open_own_volumes(
             session,
             identity,
-            aws=config.aws,
+            site=site,
             workspace=config.workspace,
-            node=config.node,
-            agent=Believed(lambda: publish_agent(objects), lasts_s=_AGENT_BELIEVED_S, clock=clocks.monotonic),
+            # botocore's own variables say where the metadata service is, and whether it is to be asked at all
+            machine=OwnMachine(config.aws.region, metadata=Metadata.from_env(os.environ, timeout_s=_METADATA_S), clock=clocks.monotonic),
+            fillings=Fillings(data / FILLING_FOLDER, session),
             clock=clocks.monotonic,
         ),
     )

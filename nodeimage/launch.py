@@ -131,10 +131,10 @@ class StagingState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StagingReport(Message):
-    """How far the instance that fills a job's volume is: `received/<job>/staging.json`."""
+    """How far the filling of a job's volume is: `received/<job>/staging.json`."""
 
     state: StagingState
-    instance: str
+    instance: str  #: that fills the volume; the volume's own id, where the farm's own instance does
     content: str  #: hash of the file list that it works on
     at_ms: int  #: UTC, the instance's clock
     done_bytes: int = 0

@@ -66,9 +66,10 @@ class WorkspaceConfig(_Section):
     mode: Literal["auto", "s3", "snapshot"] = "auto"
     snapshot_from_gib: float = Field(default=5.0, ge=0)
     keep_hours: float = Field(default=72.0, ge=0)
+    filled_by: Literal["auto", "staging_instance", "farm"] = "auto"
     staging_instance_type: str = "c7i.xlarge, c7a.xlarge, m7i.xlarge, c6i.xlarge"
     volume_throughput_mib_s: int = Field(default=250, ge=125, le=2000)
-    initialization_mib_s: int = Field(default=200, ge=0, le=300)
+    initialization_mib_s: int = Field(default=0, ge=0, le=300)
 
 
 class LaunchConfig(_Section):
@@ -116,12 +117,31 @@ class RenderConfig(_Section):
 
 
 class NodeTimes(_Section):
+    """The times that hold for nodes."""
+
     heartbeat_s: float = Field(default=2.0, gt=0)
     lease_s: float = Field(default=60.0, gt=0)
     poll_s: float = Field(default=1.0, gt=0)
     idle_s: float = Field(default=300.0, gt=0)
     unreachable_s: float = Field(default=900.0, gt=0)
     max_life_s: float = Field(default=86400.0, gt=0)
+
+
+class NodeSettings(_Section):
+    """What the configuration says of them. 0: as it suits the cloud"""
+
+    heartbeat_s: float = Field(default=0.0, ge=0)
+    lease_s: float = Field(default=0.0, ge=0)
+    poll_s: float = Field(default=0.0, ge=0)
+    idle_s: float = Field(default=300.0, gt=0)
+    unreachable_s: float = Field(default=900.0, gt=0)
+    max_life_s: float = Field(default=86400.0, gt=0)
+
+
+#: On AWS each heartbeat, and each look at the order, is a request that is paid for.
+_ON_AWS = {"heartbeat_s": 5.0, "poll_s": 2.0}
+#: A node may miss so many heartbeats before it is given up, where nobody said otherwise.
+_MISSED_HEARTBEATS = 18
 
 
 class SupervisorConfig(_Section):
@@ -163,7 +183,7 @@ class Config(_Section):
     local: LocalConfig = LocalConfig()
     blender: BlenderConfig = BlenderConfig()
     render: RenderConfig = RenderConfig()
-    node: NodeTimes = NodeTimes()
+    node: NodeSettings = NodeSettings()
     supervisor: SupervisorConfig = SupervisorConfig()
     uploads: UploadsConfig = UploadsConfig()
     inspection: InspectionConfig = InspectionConfig()
@@ -173,6 +193,15 @@ class Config(_Section):
     def tick_s(self) -> float:
         """Seconds between the supervisor's ticks: on AWS each one costs requests."""
         return self.aws.tick_s if self.cloud.provider == "aws" else self.supervisor.tick_s
+
+    @property
+    def node_times(self) -> NodeTimes:
+        """The times that hold for nodes: those that are set, else those that suit the cloud."""
+        suits = _ON_AWS if self.cloud.provider == "aws" else {}
+        times = NodeTimes(**{**suits, **{name: value for name, value in self.node if value}})
+        if self.node.lease_s:
+            return times
+        return times.model_copy(update={"lease_s": max(times.lease_s, _MISSED_HEARTBEATS * times.heartbeat_s)})
 
 
 def load_config(path: Path | None = None, env: Mapping[str, str] = os.environ) -> Config:

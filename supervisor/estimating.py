@@ -9,6 +9,7 @@ from supervisor.domain.settings import JobSettings
 from supervisor.domain.submission import chosen_frames, chosen_scene
 from supervisor.farm import Farm
 from supervisor.measuring import boot_s, paces_of, work_of
+from supervisor.renting import as_rented
 from supervisor.spending import is_counted, types_of, usd_per_h
 from supervisor.store import files, frames, paces
 from supervisor.store.database import Connection
@@ -50,7 +51,7 @@ def _frames(farm: Farm, connection: Connection, job: Job, settings: JobSettings)
 
 def _at_once(farm: Farm, job: Job, settings: JobSettings) -> int:
     most = farm.config.launch.max_instances if is_counted(farm) else farm.config.local.slots
-    return 1 if job.ordered else min(settings.instances, most)
+    return 1 if job.ordered else min(as_rented(farm, settings).instances, most)
 
 
 def _offers(farm: Farm, connection: Connection, settings: JobSettings) -> list[Offer]:

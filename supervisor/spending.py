@@ -16,6 +16,7 @@ from supervisor.domain.settings import JobSettings
 from supervisor.domain.wording import dollars
 from supervisor.farm import Farm
 from supervisor.measuring import boot_s
+from supervisor.renting import as_rented
 from supervisor.scouts import wanted_counts
 from supervisor.store import attempts, facts, frames, holdings, instances, ledger, runs
 from supervisor.store.database import Connection
@@ -131,12 +132,12 @@ def outlook(farm: Farm, connection: Connection, job: Job, *, now: datetime) -> O
 
 def types_of(farm: Farm, settings: JobSettings) -> tuple[str, ...]:
     """The kinds of instance that a job may get."""
-    return settings.instance_types or tuple(farm.cloud.prices.instance_types())
+    return as_rented(farm, settings).instance_types or tuple(farm.cloud.prices.instance_types())
 
 
 def usd_per_h(farm: Farm, instance_type: str, settings: JobSettings) -> Decimal | None:
     """The most that an hour of it costs a job, with its root volume. Spot never costs more than on demand. Returns: None if nobody knows"""
-    prices = farm.cloud.prices
+    prices, settings = farm.cloud.prices, as_rented(farm, settings)
     price = prices.instance_usd_per_h(instance_type, market=settings.market)
     if price is None and settings.market is Market.SPOT:
         price = prices.instance_usd_per_h(instance_type, market=Market.ON_DEMAND)
@@ -152,6 +153,12 @@ def dearest_usd_per_h(farm: Farm, settings: JobSettings) -> Decimal | None:
     return max(known) if known and len(known) == len(found) else None
 
 
+def unpriced_text(farm: Farm, settings: JobSettings) -> str:
+    """Say which of the kinds of instance that a job may get have no price, and what to do."""
+    which = ", ".join(each for each in types_of(farm, settings) if usd_per_h(farm, each, settings) is None) or "its instances"
+    return f"the farm does not know what {which} cost, and can't keep to its cap; name other instance types"
+
+
 def check_budget(farm: Farm, connection: Connection, job: Job) -> None:
     """Check that a job can be begun or gone on with within the caps. Errors: OverBudget"""
     money = farm.config.money
@@ -160,8 +167,7 @@ def check_budget(farm: Farm, connection: Connection, job: Job) -> None:
         return
     seen = outlook(farm, connection, job, now=farm.now())
     if seen.launch_usd is None:
-        which = ", ".join(types_of(farm, job.settings)) or "its instances"
-        raise OverBudget(f"the farm does not know what {which} cost, and can't keep to its cap; name other instance types")
+        raise OverBudget(unpriced_text(farm, job.settings))
     first = f"an instance's first minutes (about {dollars(seen.launch_usd)}) would take it over"
     if of_month is not None:
         spent = sum_of(month_spent(connection, now=farm.now())).total_usd

@@ -9,7 +9,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def wait_until(condition: Callable[[], T], *, timeout_s: float = 20.0, what: str = "") -> T:
+def wait_until(condition: Callable[[], T], *, timeout_s: float = 20.0, what: str = "", every_s: float = 0.01) -> T:
     """Ask until the answer is true. Returns: that answer. Errors: AssertionError - it never was"""
     deadline = time.monotonic() + timeout_s
     while True:
@@ -17,7 +17,7 @@ def wait_until(condition: Callable[[], T], *, timeout_s: float = 20.0, what: str
         if answer:
             return answer
         assert time.monotonic() < deadline, f"waited {timeout_s:g} s in vain{f' for {what}' if what else ''}: still {answer!r}"
-        time.sleep(0.01)
+        time.sleep(every_s)
 
 
 def wait_for(is_so: Callable[[], bool], what: str, *, within_s: float = 30.0) -> None:

@@ -7,15 +7,16 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from ami.check import lives, proofs
+from ami.check import lives, own_volume, proofs
 from ami.check.agent import check_archive
 from ami.check.blenders import packed_blenders, serving
 from ami.check.bucket import Bucket
 from ami.check.commands import Failed, run
 from ami.check.debian import layer, made_base
-from ami.check.network import AWS, enter, make_networks, object_store
+from ami.check.network import AWS, STORE, enter, make_networks, object_store
 from ami.recipe import PROVISIONERS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -109,6 +110,15 @@ def _check_in_aws_network(bench: proofs.Bench) -> None:
         )
         _prove(lambda: lives.instance_that_hangs_gives_up(bench, bucket), lives.instance_that_hangs_gives_up)
         _prove(lambda: lives.instance_without_an_agent_gives_up(bench, bucket), lives.instance_without_an_agent_gives_up)
+        _check_own_volumes(bucket)
+
+
+def _check_own_volumes(bucket: Bucket) -> None:
+    folder = CACHE / "run" / "own-volume"
+    folder.mkdir()
+    with own_volume.farm_with_a_volume(folder, bucket, STORE) as farm:
+        for proof in own_volume.PROOFS:
+            _prove(partial(proof, farm), proof)
 
 
 def _scene() -> bytes:

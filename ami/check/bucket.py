@@ -17,14 +17,17 @@ REGION = "us-east-1"
 class Bucket:
     """One bucket for everything."""
 
-    def __init__(self) -> None:
+    def __init__(self, endpoint: str = STORE) -> None:
         self._client: Any = boto3.client(  # Any: boto3's clients are made at run time
-            "s3", region_name=REGION, endpoint_url=STORE, aws_access_key_id="check", aws_secret_access_key="check"
+            "s3", region_name=REGION, endpoint_url=endpoint, aws_access_key_id="check", aws_secret_access_key="check"
         )
         self._client.create_bucket(Bucket=BUCKET)
 
     def put(self, key: str, content: bytes) -> None:
         self._client.put_object(Bucket=BUCKET, Key=key, Body=content)
+
+    def delete(self, key: str) -> None:
+        self._client.delete_object(Bucket=BUCKET, Key=key)
 
     def body(self, key: str) -> bytes:
         content: bytes = self._client.get_object(Bucket=BUCKET, Key=key)["Body"].read()

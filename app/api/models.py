@@ -59,7 +59,11 @@ class OutputChange(Body):
 
 
 class SettingsChange(Body):
-    """How a job is to be rendered. A field left out stays as it is; null sets it back to the default."""
+    """How a job is to be rendered. A field left out stays as it is; null sets it back to the default.
+
+    Where all jobs share a pool of instances (`[pool] mode = "shared"`), instances, market, max_price_usd_per_h, instance_types and
+    workspace_mode are kept and have no effect: the pool's own hold.
+    """
 
     frames: Text | None = Field(default=None, description="Such as 1-100, 1-100x5, 1,5,10-20 or -5-5; null: the scene's own.")
     instances: int = Field(default=1, ge=1, description="How many instances render at once.")

@@ -118,13 +118,14 @@ def _ask(question: str, *, yes: bool) -> None:
 
 
 @aws.command()
-@click.option("--part", type=click.Choice(["run", "setup", "build", "pool"]), help="What that takes alone.")
+@click.option("--part", type=click.Choice(["run", "setup", "build", "pool", "fill"]), help="What that takes alone.")
 @with_data
 @with_json
 def policy(part: str | None, data: Path, config_file: Path | None, as_json: bool) -> None:
     """Print the least IAM policy that the farm's keys need. It asks AWS nothing, so it works before there are keys.
 
-    --part: what it takes to run the farm, to set it up (and take it down), to build images, to have a pool that jobs share.
+    --part: what it takes to run the farm, to set it up (and take it down), to build images, to have a pool that jobs share,
+    to fill volumes on the EC2 instance that the farm itself runs on.
     """
     with opened_farm(data, config_file) as farm:
         found = cloud_account.account_of(farm).policy(part=part or "")

@@ -26,8 +26,10 @@ from .progress import size_text
 
 FORMAT = 1
 MANIFEST, DATABASE, CONFIG, OBJECTS = "manifest.json", "kiln.db", "config.toml", "objects/"
-#: Secrets beside the database: who has them can read and change everything.
-PRIVATE = ("secrets.json", "store/keys.json")
+#: Who the farm is on AWS: with another id it would find neither its buckets nor what it rents.
+FARM_ID = "farm.json"
+#: What belongs to the database: secrets (who has them can read and change everything), and the farm's id. Keys for AWS are typed anew.
+PRIVATE = ("secrets.json", "store/keys.json", FARM_ID)
 PREFIXES = ("projects/", "received/", AGENT_PREFIX, INBOX_PREFIX)
 #: Up to this size an object may be rewritten at any time, and is read in one go.
 _SMALL_BYTES = 1 << 20

@@ -66,10 +66,13 @@ def _checks(data: Path, config_file: Path | None) -> Iterator[Check]:
 @with_data
 @with_json
 def sweep(dry_run: bool, data: Path, config_file: Path | None, as_json: bool) -> None:
-    """Give back what bears the farm's mark and no job owns: instances, workspaces, uploads. The farm does it by itself every minute."""
+    """Give back what bears the farm's mark and no job owns: instances, workspaces, uploads. The farm does it by itself every minute.
+
+    On AWS it needs no farm that is served: it is for the day on which that does not start, too.
+    """
     check_there_is_a_farm(data)
     with opened_farm(data, config_file) as farm:
-        if not is_served(farm.data):
+        if farm.config.cloud.provider == "local" and not is_served(farm.data):
             raise Failed("the farm is not being served, and without it its object store does not answer; start it first")
         found = sweep_report(farm, dry_run=dry_run)
     if as_json:

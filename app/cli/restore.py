@@ -17,7 +17,7 @@ from supervisor.cloud.ports import ObjectStore
 from supervisor.config import Config
 from supervisor.store.care import NoDatabase, damage_of
 
-from .backup import CONFIG, DATABASE, FORMAT, MANIFEST, OBJECTS, PREFIXES, PRIVATE
+from .backup import CONFIG, DATABASE, FARM_ID, FORMAT, MANIFEST, OBJECTS, PREFIXES, PRIVATE
 from .failure import Failed
 from .local import read_config, with_data
 from .options import with_json
@@ -37,6 +37,11 @@ def restore(file: Path, data: Path, config_file: Path | None, as_json: bool) -> 
         count = _restore(file, data, read_config(config_file))
     except (tarfile.TarError, AlreadyServed, NoDatabase, EOFError, OSError, ValueError) as error:
         raise Failed(f"{file} can't be put back: {error}") from error
+    if (data / FARM_ID).is_file():
+        click.echo(
+            "on AWS it is the same farm as the one that was backed up: never serve both, each would give back what the other rents",
+            err=True,
+        )
     has_config = (data / _RESTORED_CONFIG).is_file()
     if as_json:
         click.echo(json.dumps({"data": str(data), "objects": count, "config": str(data / _RESTORED_CONFIG) if has_config else None}))

@@ -19,6 +19,7 @@ from supervisor.domain.scene import DependencyFound, FoundAs
 from supervisor.domain.settings import FILE_FORMATS
 from supervisor.queries import FileView, JobDetail
 from supervisor.readiness import blenders_of
+from supervisor.renting import most_of_pool
 
 FILES_SHOWN = 300
 DEPENDENCIES_SHOWN = 200
@@ -44,6 +45,15 @@ class BlenderOption:
     series: str
     version: str  #: the newest of the series
     is_older: bool  #: than the main file
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolWords:
+    """The shared pool, in the place of what a job would choose for itself."""
+
+    most: int  #: instances
+    is_spot: bool
+    types: tuple[str, ...]
 
 
 def _trigger(detail: JobDetail, files: list[FileView] | None = None) -> str:
@@ -112,9 +122,17 @@ def form_region(job: str, typed: FormInput | None = None) -> Region:
         max_instances=farm.config.render.max_instances,
         slots=farm.config.local.slots if farm.config.cloud.provider == "local" else None,
         rents=rents(),
+        pool=_pool_words(),
         cap=detail.farm_cap_usd,
         trigger=_trigger(detail),
     )
+
+
+def _pool_words() -> PoolWords | None:
+    farm = current_farm()
+    if farm.cloud.pool is None:
+        return None
+    return PoolWords(most=most_of_pool(farm), is_spot=farm.config.pool.market == "spot", types=tuple(farm.cloud.prices.instance_types()))
 
 
 def _blender_options(saved_by: Series | None) -> list[BlenderOption]:

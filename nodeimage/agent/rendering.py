@@ -185,7 +185,7 @@ class Renderer:
         elif event.name == "progress":
             course.moved_at = time.monotonic()
             self._progress(event.fields)
-            self._look()  # it may come more often than we look, for hours
+            self._look()  # Blender may tell of progress so often that it is never silent
         elif event.name == "saved":
             course.is_saved, course.moved_at = True, time.monotonic()
         elif event.name == "rendered":

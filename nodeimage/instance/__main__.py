@@ -17,6 +17,7 @@ from nodeimage.agent.ports import StoreError
 from nodeimage.agent.signals import stop_on_signals
 from nodeimage.agent.store import connect
 from nodeimage.launch import LaunchData, Role
+from nodeimage.metadata import Metadata, MetadataError
 from nodeimage.protocol import VERSION, Heartbeat, NodeState, Unreadable, status_key
 from nodeimage.systemd import Systemd
 
@@ -25,7 +26,6 @@ from .fetch import WORKERS
 from .instance import Instance, Pulse, node_config
 from .life import MOST_STARTS, note_start
 from .machine import Machine
-from .metadata import Metadata, MetadataError
 from .notices import Notices, now_ms
 from .pool import Pool
 from .render import run_render

@@ -69,11 +69,11 @@ class Machine:
 
     def unmount_workspace(self) -> None:
         """Take the volume from its folder; everything written is on it then. Errors: CommandFailed"""
-        _run([*shlex.split(self.unmount), str(self.workspace)])
+        run_command([*shlex.split(self.unmount), str(self.workspace)])
 
     def power_off(self) -> None:
         """Give the instance back: it was launched so that its own shutdown terminates it. Errors: CommandFailed"""
-        _run(shlex.split(self.poweroff))
+        run_command(shlex.split(self.poweroff))
 
 
 def _number(series: str) -> tuple[int, ...]:
@@ -88,7 +88,8 @@ def _status(words: list[str]) -> int:
         return -1
 
 
-def _run(words: list[str]) -> None:
+def run_command(words: list[str]) -> None:
+    """Errors: CommandFailed - with its last words"""
     try:
         ran = subprocess.run(words, capture_output=True, text=True, check=False, timeout=_COMMAND_S)
     except (OSError, subprocess.TimeoutExpired) as error:

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from .metadata import Metadata, MetadataError
+from nodeimage.metadata import Metadata, MetadataError
 
 log = logging.getLogger(__name__)
 

@@ -260,9 +260,10 @@ class Workspaces(Protocol):
     def snapshot(self, job: str, *, request_id: str) -> None:
         """Begin (or go on) to freeze the staged workspace. Repeat: as with `stage`, until `state` shows the snapshot"""
 
-    def release_copies(self, job: str) -> None:
+    def release_copies(self, job: str) -> bool:
         """Give back what was made for instances of the job that are gone, and what an unfinished staging rents; the snapshot stays.
-        Repeat: safe"""
+        Repeat: safe, and needed until all is gone
+        Returns: whether it is; False: some of it is on its way, and may still be paid for"""
 
     def delete(self, job: str) -> None:
         """Give back everything of the job's workspace. Repeat: safe."""
@@ -416,7 +417,7 @@ class CloudAccount(Protocol):
     def policy(self, *, part: str = "") -> Mapping[str, object]:
         """What the credentials must allow, and no more. Asks nobody.
 
-        Shape:   part: `run`, `setup`, `build` or `pool`: what that takes alone; empty: all that this farm does
+        Shape:   part: `run`, `setup`, `build`, `pool` or `fill`: what that takes alone; empty: all that this farm does
         """
 
     def plan(self, *, origin: str = "") -> Sequence[SetupStep]:

@@ -15,9 +15,10 @@ from supervisor.domain.problem import Problem
 from supervisor.domain.scene import DependencyFound, FoundAs
 from supervisor.domain.scouting import scout_frames
 from supervisor.domain.settings import JobSettings
-from supervisor.domain.submission import Limits, chosen_frames, chosen_scene
+from supervisor.domain.submission import chosen_frames, chosen_scene
 from supervisor.farm import Farm
 from supervisor.readiness import blenders_of, check_cloud, check_files, check_kept_blender, check_main_file, limits_of, main_file, needs_of
+from supervisor.renting import as_rented
 from supervisor.room import check_room
 from supervisor.spending import check_budget
 from supervisor.store import events, frames, inventory
@@ -37,7 +38,7 @@ def submit(farm: Farm, job: Job, settings: JobSettings) -> None:
     """
     blenders = blenders_of(farm)
     with farm.db.read() as connection:
-        needs = _checked_needs(connection, job.id, settings, limits_of(farm), blenders=blenders)
+        needs = _checked_needs(farm, connection, job.id, settings, blenders=blenders)
     check_room(farm, needs.bytes, what="the copy of this job's files that is rendered")
     warnings = check_cloud(farm, needs)
     with farm.db.write() as connection:
@@ -46,7 +47,7 @@ def submit(farm: Farm, job: Job, settings: JobSettings) -> None:
         inspection, blender = check_main_file(main, settings, limits_of(farm), blenders=blenders)
         check_budget(farm, connection, replace(job, settings=settings))
         numbers = chosen_frames(settings, chosen_scene(settings, inspection), max_frames=farm.config.render.max_frames)
-        said = f"submitted: frames {shortened(format_frames(numbers))} on {_instances(settings.instances)}"
+        said = f"submitted: frames {shortened(format_frames(numbers))} on {_instances(farm, settings)}"
         if not store.move(connection, job, JobStatus.SUBMITTED, because=said, at=farm.now()):
             raise Conflict("this job was submitted or changed by somebody else meanwhile; look at it again")
         for code in FOUND_BEFORE:
@@ -61,13 +62,13 @@ def submit(farm: Farm, job: Job, settings: JobSettings) -> None:
         _warn_of_missing(connection, job.id, resolve_dependencies(main.path, inventory.usable_files(connection, job.id)), at=farm.now())
 
 
-def _checked_needs(connection: Connection, job: str, settings: JobSettings, limits: Limits, *, blenders: tuple[str, ...]) -> JobNeeds:
+def _checked_needs(farm: Farm, connection: Connection, job: str, settings: JobSettings, *, blenders: tuple[str, ...]) -> JobNeeds:
     """What a draft needs of the cloud, if it passes every check that needs no cloud. Errors: Rejected"""
     held = inventory.inventory(connection, job)
     check_files(held)
     main = main_file(connection, job)
-    _, blender = check_main_file(main, settings, limits, blenders=blenders)
-    return needs_of(main, settings, bytes=held.bytes, blender=blender)
+    _, blender = check_main_file(main, settings, limits_of(farm), blenders=blenders)
+    return needs_of(main, as_rented(farm, settings), bytes=held.bytes, blender=blender)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +87,7 @@ def check_rest(farm: Farm, job: Job) -> Rest:
         received = frames.counts(connection, job.id).received
         bytes = inventory.inventory(connection, job.id).bytes
     blender = check_kept_blender(job, main, limits_of(farm), blenders=blenders, received=received)
-    return Rest(blender=blender, warnings=check_cloud(farm, needs_of(main, job.settings, bytes=bytes, blender=blender)))
+    return Rest(blender=blender, warnings=check_cloud(farm, needs_of(main, as_rented(farm, job.settings), bytes=bytes, blender=blender)))
 
 
 def begin_rest(connection: Connection, job: str, rest: Rest, *, at: datetime) -> None:
@@ -125,8 +126,10 @@ def missing_file(lacking: DependencyFound, *, at: datetime) -> Problem:
     return Problem(code="missing_file", about=path, severity="warning", text=said, remedy=remedy, since=at)
 
 
-def _instances(count: int) -> str:
-    return "one instance" if count == 1 else f"{count} instances"
+def _instances(farm: Farm, settings: JobSettings) -> str:
+    if farm.cloud.pool:
+        return "the shared pool"
+    return "one instance" if settings.instances == 1 else f"{settings.instances} instances"
 
 
 def shortened(text: str) -> str:

@@ -14,7 +14,7 @@ from supervisor.domain.job import ACTIVE, JobStatus, can_pause
 from supervisor.domain.problem import Problem
 from supervisor.domain.wording import dollars
 from supervisor.farm import Farm
-from supervisor.spending import Outlook, cap_usd, is_counted, month_cap_usd, month_spent, outlook, sum_of, types_of
+from supervisor.spending import Outlook, cap_usd, is_counted, month_cap_usd, month_spent, outlook, sum_of, unpriced_text
 from supervisor.store import events, instances, jobs
 from supervisor.store.jobs import Job
 
@@ -61,8 +61,7 @@ def _keep(farm: Farm, job: Job, tick: Tick, found: Outlook, month: Month | None)
         _warn(farm, job, tick, stands, cap, pct=money.warn_pct)
         _hold(farm, job, tick, stands, f"its cost reached its cap of {dollars(cap)}" + _spent(found.spent_usd, cap))
     if (cap or of_month) and found.launch_usd is None and not found.at_work and job.status is JobStatus.LAUNCHING:
-        which = ", ".join(types_of(farm, job.settings)) or "its instances"
-        _pause(farm, job, tick, f"the farm does not know what {which} cost, and can't keep to its cap; name other instance types")
+        _pause(farm, job, tick, unpriced_text(farm, job.settings))
 
 
 def _spent(spent: Decimal, cap: Decimal) -> str:

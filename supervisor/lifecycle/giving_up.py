@@ -50,7 +50,7 @@ def _why_lost(farm: Farm, instance: Instance, tick: Tick, watch: Watch) -> str:
         return ""
     if instance.interruption_at:
         return "the cloud was to take it back, and did not"
-    lease = timedelta(seconds=farm.config.node.lease_s)
+    lease = timedelta(seconds=farm.config.node_times.lease_s)
     if _silence(instance, tick, watch) <= (lease if instance.beat_at else max(lease, _FIRST_BEAT)):
         return ""
     since = f"for {(tick.now - instance.beat_at).total_seconds():.0f} s" if instance.beat_at else "since its launch"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from datetime import timedelta
 
 from supervisor.domain.cost import Run
 from supervisor.domain.instance import InstanceStatus
@@ -15,6 +16,8 @@ from supervisor.store import runs
 from supervisor.store.instances import Instance
 
 from .tick import Tick
+
+_SHORTEST = timedelta(microseconds=1)
 
 
 def settle_parts(farm: Farm, pool: Sequence[Instance], tick: Tick) -> None:
@@ -40,7 +43,8 @@ def _changes(one: Instance, newest: tuple[str, Run] | None, tick: Tick) -> Itera
     job, part = newest
     if part.ended_at is not None or (job == one.works_for and not is_gone):
         return
-    ended_at = max((one.ended_at if is_gone else None) or tick.now, part.began_at)
+    # the cloud's clock may be ahead of ours: a part ends after its beginning, for the next one is known by its own
+    ended_at = max((one.ended_at if is_gone else None) or tick.now, part.began_at + _SHORTEST)
     yield False, replace(part, ended_at=ended_at, ready_at=part.ready_at or (one.beat_at if not job else part.began_at))
     if not is_gone:
         yield (

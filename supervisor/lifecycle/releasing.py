@@ -31,7 +31,7 @@ def step_releasing(farm: Farm, job: Job, tick: Tick, watch: Watch) -> float | No
     if rented:
         keep_order(farm, job, Action.DRAIN if is_pause else Action.STOP)
         _stop_drained(farm, rented, tick) if is_pause else give_back(farm, rented, note="given back", now=tick.now)
-        _say(farm, job, rented, tick)
+        _say(farm, job, _what_is_rented(job, rented, tick))
         return soon_s(job, tick)
     if not is_all_shown(launches, now=tick.now):
         return soon_s(job, tick)
@@ -40,7 +40,9 @@ def step_releasing(farm: Farm, job: Job, tick: Tick, watch: Watch) -> float | No
         return 0.0
     if job.order_revision:
         keep_order(farm, job, Action.DRAIN if is_pause else Action.STOP)
-    _leave_workspace(farm, job)
+    if not _leave_workspace(farm, job):
+        _say(farm, job, _what_prepared(job))
+        return soon_s(job, tick)
     with farm.db.write() as connection:
         if jobs.move(connection, job, job.then, because=job.then_reason, at=tick.now):
             frames.stop_rendering(connection, job.id)
@@ -81,23 +83,32 @@ def _close_launches(farm: Farm, launches: Sequence[Launch]) -> None:
                 instances.record_granted(connection, launch.request_id, launch.shown, problem="the answer was lost")
 
 
-def _leave_workspace(farm: Farm, job: Job) -> None:
-    """Give back the copies; keep the files for a retry, unless they could not be prepared."""
-    farm.cloud.workspaces.release_copies(job.id)
+def _leave_workspace(farm: Farm, job: Job) -> bool:
+    """Give back the copies; keep the files for a retry, unless they could not be prepared. Returns: False: some of it is still paid for"""
+    if not farm.cloud.workspaces.release_copies(job.id):
+        return False
     state = farm.cloud.workspaces.state(job.id)
     if state and state.problem:
         farm.cloud.workspaces.delete(job.id)
+    return True
 
 
-def _say(farm: Farm, job: Job, rented: Sequence[Instance], tick: Tick) -> None:
+def _what_prepared(job: Job) -> str:
+    before = "pausing" if job.then is JobStatus.PAUSED else job.then_reason
+    return f"{before}; what prepared its files is still to be given back"
+
+
+def _what_is_rented(job: Job, rented: Sequence[Instance], tick: Tick) -> str:
     left = f"{len(rented)} instance{'' if len(rented) == 1 else 's'}"
     if job.then is JobStatus.PAUSED:
         verb = "finishes the frame that it renders" if len(rented) == 1 else "finish the frames that they render"
-        text = f"pausing: {left} {verb}"
-    elif all(one.is_left_to_cloud(tick.now) for one in rented):
-        text = f"{job.then_reason}; {left} being taken back by the cloud, which ends what is paid for"
-    else:
-        text = f"{job.then_reason}; {left} still to be given back"
+        return f"pausing: {left} {verb}"
+    if all(one.is_left_to_cloud(tick.now) for one in rented):
+        return f"{job.then_reason}; {left} being taken back by the cloud, which ends what is paid for"
+    return f"{job.then_reason}; {left} still to be given back"
+
+
+def _say(farm: Farm, job: Job, text: str) -> None:
     if text != job.reason:
         with farm.db.write() as connection:
             jobs.say_what_it_waits_for(connection, job, text)

@@ -55,7 +55,8 @@ def _changes(one: Instance, shown: RentedInstance | None, newest: Run | None, ti
     if run is None and one.status in _PAID | _UNPAID:
         run = Run(instance=one.id, price_usd_per_h=one.price_usd_per_h, began_at=one.launched_at)
     elif run and run.ended_at and one.status in {InstanceStatus.PENDING, InstanceStatus.RUNNING}:
-        began = max(shown.launched_at if shown else tick.now, run.ended_at)  # it was stopped, and started again
+        # it was stopped, and started again; runs are known by their beginning
+        began = max(shown.launched_at if shown else tick.now, run.ended_at, run.began_at + timedelta(microseconds=1))
         run, newest = Run(instance=one.id, price_usd_per_h=one.price_usd_per_h, began_at=began), None
     if run is None:
         return

@@ -16,6 +16,7 @@ from supervisor.domain.instance import InstanceStatus
 from supervisor.domain.job import JobStatus
 from supervisor.domain.pool import Waiting, instances_wanted, lives_for
 from supervisor.farm import Farm
+from supervisor.renting import most_of_pool
 from supervisor.scouts import wanted_counts
 from supervisor.store import files, frames, instances, jobs, runs
 from supervisor.store.database import Connection
@@ -55,7 +56,7 @@ def tend_pool(farm: Farm, tick: Tick, watch: Watch) -> None:
         is_failing = _is_failing(connection, members, tick)
     _keep_order(farm, served, watch.pool)
     alive = _replace_doomed(farm.cloud.pool, members, tick)
-    wanted = instances_wanted(waiting, least=farm.config.pool.min_instances, most=_most(farm))
+    wanted = instances_wanted(waiting, least=farm.config.pool.min_instances, most=most_of_pool(farm))
     if is_failing:
         wanted = min(wanted, 1)
     alive = _release_idle(farm, farm.cloud.pool, alive, tick, watch.pool, wanted=wanted)
@@ -75,10 +76,6 @@ def _waiting(connection: Connection, job: Job) -> Waiting:
     newest = frames.newest_render_times(connection, job.id, limit=eta.MEASURED_FRAMES)
     unended = wanted_counts(connection, job).unended
     return Waiting(frames=unended, frame_s=eta.seconds_per_frame(newest), is_ordered=job.ordered)
-
-
-def _most(farm: Farm) -> int:
-    return min(farm.config.pool.max_instances, farm.config.launch.max_instances)
 
 
 def _keep_order(farm: Farm, served: Sequence[Job], pool: PoolWatch) -> None:

@@ -39,6 +39,7 @@ def job_detail(farm: Farm, job: str) -> JobDetail:
         return JobDetail(
             summary=summaries(farm, connection, [found])[0],
             settings=found.settings,
+            has_pool=farm.cloud.pool is not None,
             frames_spec=_frames_spec(farm, connection, found, main),
             main_file=file_view(main, main_id=main.id) if main else None,
             main_candidates=tuple(file_view(blend, main_id=main.id if main else None) for blend in files.blends_of(connection, job)),
@@ -106,7 +107,7 @@ def _hindrance(job: Job, rented: list[Instance]) -> tuple[Problem, ...]:
 
 def _fewer(farm: Farm, connection: Connection, job: Job) -> tuple[Problem, ...]:
     """That the job's cap lets fewer instances render than would: it passes with what is spent, so no row keeps it."""
-    if job.status not in {JobStatus.LAUNCHING, JobStatus.RENDERING}:
+    if job.status not in {JobStatus.LAUNCHING, JobStatus.RENDERING} or farm.cloud.pool:
         return ()
     wished = 1 if job.ordered else min(job.settings.instances, wanted_counts(connection, job).unended)
     found = fewer_than_wished(farm, connection, job, wished=wished)

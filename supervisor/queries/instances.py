@@ -80,7 +80,7 @@ def _said(beat: Heartbeat) -> str:
         NodeState.OPENING: "opening the .blend",
         NodeState.RENDERING: f"rendering {frame}{sample}{phase}",
         NodeState.DELIVERING: f"uploading {_frames(beat.uploading)}",
-        NodeState.IDLE: "waiting for frames",
+        NodeState.IDLE: "waiting to be taken back by the cloud" if beat.interruption_at_ms else "waiting for frames",
         NodeState.GONE: "ending",
     }[beat.state]
 

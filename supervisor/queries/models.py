@@ -69,6 +69,7 @@ class JobDetail:
 
     summary: JobSummary
     settings: JobSettings  #: as asked for
+    has_pool: bool  #: jobs share a pool: instances, market, price, types and the way of the files are its own, not the settings'
     frames_spec: str  #: what will be or is rendered, written as a spec; empty: not known yet (no .blend)
     main_file: FileView | None
     main_candidates: tuple[FileView, ...]  #: the READY .blend files: with two or more the user picks

@@ -24,6 +24,9 @@ class _Taken(ServiceException):
 _DENIED = """<ErrorResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/"><Error><Type>Sender</Type><Code>AccessDenied</Code>
 <Message>User is not authorized to perform: iam:SimulatePrincipalPolicy on resource: {source}</Message></Error></ErrorResponse>"""
 
+_MALFORMED = """<ErrorResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/"><Error><Type>Sender</Type><Code>InvalidInput</Code>
+<Message>Invalid Resource ARN: {resource}</Message></Error></ErrorResponse>"""
+
 
 def repair() -> None:
     models.SERVICE_NAME_CONVERSION["spot"] = "EC2Spot"
@@ -38,6 +41,9 @@ def simulate_principal_policy(self: Any) -> Any:
     if not world.may_simulate:
         # raw: the code is in no model of the service, and moto warns of that
         return 403, {"status": 403}, _DENIED.format(source=source)
+    malformed = [each for each in self._get_param("ResourceArns") if each != "*" and len(each.split(":", 5)) < 6]
+    if malformed:
+        return 400, {"status": 400}, _MALFORMED.format(resource=malformed[0])
     results = [
         {
             "EvalActionName": action,

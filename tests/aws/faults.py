@@ -101,6 +101,21 @@ def storm(seed: int, *, rate: float, faults: Collection[Fault], services: Collec
 
 
 @dataclass(slots=True)
+class FirstOf:
+    """A plan by which the farm's first call of an operation meets a fault; what the tests themselves ask goes well."""
+
+    operation: str
+    fault: Fault
+    is_on: bool = False  #: the farm is at work
+    met: int | None = None  #: number of the call
+
+    def __call__(self, call: Call) -> Fault | None:
+        if self.met is None and self.is_on and call.operation == self.operation:
+            self.met = call.number
+        return self.fault if call.number == self.met else None
+
+
+@dataclass(slots=True)
 class Way:
     """The way to AWS, with what was sent on it."""
 

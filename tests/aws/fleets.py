@@ -106,7 +106,10 @@ class InstantFleet:
     def launch(self) -> dict[str, Any]:
         tags = convert_tag_spec(self._params.get("TagSpecifications", []))
         launched, errors, missing = [], [], self._want
-        for pool in sorted(self._pools(), key=self._order):
+        pools = list(self._pools())
+        if len({pool.name for pool in pools}) < len(pools):
+            raise EC2ClientError("InvalidFleetConfig", "The fleet configuration contains duplicate instance pools.")
+        for pool in sorted(pools, key=self._order):
             if missing <= 0:
                 break
             try:

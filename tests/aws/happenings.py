@@ -12,7 +12,7 @@ from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.models.instances import StateReason
 from moto.ssm.models import Parameter, ssm_backends
 
-from . import images
+from . import images, volumes
 from .cloud_time import now
 from .launching import set_state
 from .world import REGION, SETTINGS, World, backend_of, world_of
@@ -98,8 +98,9 @@ def _known(instance: str) -> Iterator[None]:
 
 
 def settle() -> None:
-    """Let everything that is on its way arrive: instances, snapshots, images."""
+    """Let everything that is on its way arrive: instances, volumes, snapshots, images."""
     backend = backend_of()
+    volumes.settle(backend)
     for reservation in backend.reservations.values():
         for one in reservation.instances:
             set_state(one, _SETTLED.get(one.state, one.state))

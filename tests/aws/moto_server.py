@@ -29,7 +29,13 @@ from .world import REGION
 #: Any will do: moto checks no signature.
 KEYS = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
 #: Environment of a process that is to have moto for AWS; `AWS_ENDPOINT_URL` comes to it.
-ENVIRONMENT = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": REGION}
+ENVIRONMENT = {
+    "AWS_ACCESS_KEY_ID": "testing",
+    "AWS_SECRET_ACCESS_KEY": "testing",
+    "AWS_DEFAULT_REGION": REGION,
+    # whatever the tests run on is not where the farm is
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
 _HTTP = PoolManager()
 _ATTEMPTS = 4
 

@@ -17,11 +17,13 @@ from supervisor.cloud.aws.operations import EXTRAS, OPERATIONS
 from supervisor.cloud.aws.policy import Place, Statement, statements
 
 from .farm import IDENTITY
+from .model_check import wrong_values
 from .moto_server import Moto
 from .world import REGION
 
 #: Operation of EC2 -> the parameters that name what it changes, and of what kind that is.
 _CHANGES = {
+    "AttachVolume": ("VolumeId", "volume"),
     "CreateImage": ("InstanceId", "instance"),
     "CreateLaunchTemplateVersion": ("LaunchTemplateName", "launch-template"),
     "CreateSnapshot": ("VolumeId", "volume"),
@@ -36,6 +38,7 @@ _CHANGES = {
     "DeleteSecurityGroup": ("GroupId", "security-group"),
     "DeleteSnapshot": ("SnapshotId", "snapshot"),
     "DeleteVolume": ("VolumeId", "volume"),
+    "DetachVolume": ("VolumeId", "volume"),
     "DeregisterImage": ("ImageId", "image"),
     "StartInstances": ("InstanceIds", "instance"),
     "StopInstances": ("InstanceIds", "instance"),
@@ -48,6 +51,7 @@ _MAKES = {
     "CreateLaunchTemplate": ("launch-template",),
     "CreateSecurityGroup": ("security-group",),
     "CreateSnapshot": ("snapshot",),
+    "CreateVolume": ("volume",),
     "RunInstances": ("instance", "volume"),
 }
 
@@ -68,6 +72,7 @@ class Asked:
 
     moto: Moto
     requests: list[Request] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)  #: values that are in no list of AWS's
 
     def hear(self, session: Any) -> None:
         """Note what the clients of a boto3 session are asked for, presigned URLs included."""
@@ -75,6 +80,8 @@ class Asked:
 
     def _note(self, params: Mapping[str, Any], model: Any, **_: Any) -> None:
         operation = f"{model.service_model.service_id.hyphenize()}:{model.name}"
+        if model.input_shape is not None:
+            self.wrong += [f"{operation}: {each}" for each in wrong_values(model.input_shape, params)]
         changes = tuple(self._changed(operation, params))
         self.requests.append(Request(operation=operation, params=dict(params), changes=changes, template=self._template(params)))
 
@@ -101,6 +108,7 @@ class Asked:
 
     def forget(self) -> None:
         self.requests.clear()
+        self.wrong.clear()
 
     @property
     def operations(self) -> frozenset[str]:
@@ -108,7 +116,8 @@ class Asked:
 
 
 def check_nothing_more_is_asked(asked: Asked, identity: Identity = IDENTITY, *, region: str = REGION) -> None:
-    """Each operation is in the table, and the policy allows it."""
+    """Each operation is in the table, the policy allows it, and AWS knows every word in it."""
+    assert not asked.wrong, "\n".join(dict.fromkeys(asked.wrong))
     unknown = asked.operations - OPERATIONS.keys() - EXTRAS
     assert not unknown, f"not in supervisor/cloud/aws/policy.py: {sorted(unknown)}"
     granted = statements(Place(identity=identity, region=region))

@@ -49,6 +49,10 @@ class PremisesPlace:
         for bucket in buckets:
             s3.create_bucket(Bucket=bucket)
         self.uploads = [S3Uploads(s3, bucket, connect=lambda endpoint: s3) for bucket in buckets]
+        self.open()
+
+    def open(self) -> None:
+        """Put the premises together with what the workspaces of the moment share with them."""
         self.premises = self.aside.parts.open_premises(
             self.aside.workspaces,
             blenders=self.aside.parts.site.images.blenders,

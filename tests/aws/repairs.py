@@ -23,7 +23,7 @@ from moto.ec2.responses import EC2Response
 from moto.ec2.responses.spot_instances import SpotInstances
 from moto.moto_server import werkzeug_app
 
-from . import access, cloud_time, fleets, groups, images, launching, templates, uploads
+from . import access, cloud_time, fleets, groups, images, launching, templates, uploads, volumes
 from .cloud_time import now
 from .patching import Method, mend
 from .world import world_of
@@ -47,6 +47,7 @@ def repair_moto() -> None:
     images.repair()
     groups.repair()
     access.repair()
+    volumes.repair()
     _lookups()
     _instances()
     _volumes()

@@ -16,9 +16,10 @@ _PRESENT = frozenset({"pending", "running"})
 def grant(backend: Any, pool: str, want: int, *, market: str, max_price: str | None = None) -> int:
     """How many of `want` instances the pool `<type>/<zone>` has room for, at least one. Errors: EC2ClientError - none, and why"""
     world = world_of(backend)
-    code = world.error_of(pool)
-    if code:
-        raise EC2ClientError(code, f"{pool} is out of order by the test's wish.")
+    wished = world.error_of(pool)
+    if wished:
+        code, _, message = wished.partition(": ")
+        raise EC2ClientError(code, message or f"{pool} is out of order by the test's wish.")
     instance_type, _, zone = pool.partition("/")
     price = world.spot_price_of(pool)
     if market == "spot" and max_price is not None and float(price) > float(max_price):

@@ -60,6 +60,8 @@ def answer(target: str, asked: dict[str, Any]) -> dict[str, Any] | None:
 def _quota(world: World, code: str, *, is_default: bool) -> dict[str, Any]:
     if code not in NEW_ACCOUNT:
         raise Unknown("NoSuchResourceException", f"The request failed because there is no quota {code}.")
+    if not is_default and code in world.unapplied_quotas:
+        raise Unknown("NoSuchResourceException", f"The request failed because the account has no value of its own for the quota {code}.")
     name, value = NEW_ACCOUNT[code]
     now = value if is_default else world.quotas.get(code, value)
     return {"ServiceCode": "ec2", "QuotaCode": code, "QuotaName": name, "Value": now, "Adjustable": True, "GlobalQuota": False}

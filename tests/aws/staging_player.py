@@ -31,28 +31,35 @@ class StagingPlayer:
 
     def report(self, instance: str, state: StagingState, *, done: int = 0, message: str = "") -> None:
         """Let an instance say how far it is."""
-        data = self.launch_data(instance)
-        files = self._files(data.job)
+        self.report_as(instance, self.launch_data(instance).job, state, done=done, message=message)
+
+    def report_as(self, who: str, job: str, state: StagingState, *, done: int = 0, message: str = "") -> None:
+        """Let whoever fills the volume of a job say how far it is: an instance, or a process of the farm's, in the name of the volume."""
+        files = self._files(job)
         report = StagingReport(
             state=state,
-            instance=instance,
+            instance=who,
             content=files.content,
             at_ms=0,
             done_bytes=done,
             total_bytes=sum(file.bytes for file in files.files),
             message=message,
         )
-        self._objects.put(staging_key(data.job), report.to_bytes())
+        self._objects.put(staging_key(job), report.to_bytes())
 
     def finish(self, instance: str) -> None:
         """Let an instance verify the files, tell the outcome, and shut down."""
-        files = self._files(self.launch_data(instance).job)
+        self.verify_as(instance, self.launch_data(instance).job)
+        self._moto.tell("power_off", instance=instance)
+
+    def verify_as(self, who: str, job: str) -> None:
+        """Let whoever fills the volume of a job verify the files, and tell the outcome."""
+        files = self._files(job)
         problem = next((text for file in files.files if (text := self._problem_of(file))), "")
         if problem:
-            self.report(instance, StagingState.FAILED, message=problem)
+            self.report_as(who, job, StagingState.FAILED, message=problem)
         else:
-            self.report(instance, StagingState.DONE, done=sum(file.bytes for file in files.files))
-        self._moto.tell("power_off", instance=instance)
+            self.report_as(who, job, StagingState.DONE, done=sum(file.bytes for file in files.files))
 
     def launch_data(self, instance: str) -> LaunchData:
         """What the instance was told at its launch."""

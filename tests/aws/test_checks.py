@@ -8,13 +8,15 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
+from supervisor.cloud.aws.assembly import open_own_volumes
 from supervisor.cloud.aws.checks import AwsDoctor
 from supervisor.cloud.aws.identity import Identity
 from supervisor.cloud.aws.launch_site import LaunchSite
+from supervisor.cloud.aws.own_filling import Fillings
 from supervisor.cloud.aws.session import AwsSession, Keys
 from supervisor.cloud.aws.setup import AwsSetup, Wishes
 from supervisor.cloud.aws.template import base_data
@@ -28,6 +30,7 @@ from .farm import RELEASE
 from .faults import Fault, Way, breakable
 from .happenings import IMAGE
 from .moto_server import Moto
+from .own_place import FakeMachine
 from .policy_check import Asked
 
 #: What an account that has grown a little may run.
@@ -38,9 +41,19 @@ NEEDS = JobNeeds(instances=4, market=Market.ON_DEMAND, max_price_usd_per_h=None,
 class Bench:
     """A doctor of a farm in the tests' AWS, and what is around it."""
 
-    def __init__(self, session: AwsSession, identity: Identity, *, aws: AwsConfig | None = None, max_instances: int = 64) -> None:
+    def __init__(
+        self,
+        session: AwsSession,
+        identity: Identity,
+        *,
+        aws: AwsConfig | None = None,
+        max_instances: int = 64,
+        filled_by: Literal["auto", "farm"] = "auto",
+    ) -> None:
         aws = aws or AwsConfig()
-        wishes = Wishes(public_url="https://farm.example", stale_days=7, expire_frames_days=0, subnets=())
+        wishes = Wishes(
+            public_url="https://farm.example", stale_days=7, expire_frames_days=0, subnets=(), fills_volumes=filled_by == "farm"
+        )
         self.prices = FakePrices()
         self.price_problem = ""
         self.now_s = 1000.0
@@ -48,6 +61,15 @@ class Bench:
         self.setup = AwsSetup(session, identity, wishes, template_data=partial(base_data, identity))
         self.site = LaunchSite(
             session, identity, aws=aws, workspace=WorkspaceConfig(), node=NodeTimes(), agent=lambda: RELEASE, clock=lambda: self.now_s
+        )
+        self.own = open_own_volumes(
+            session,
+            identity,
+            site=self.site,
+            workspace=WorkspaceConfig(filled_by=filled_by),
+            machine=FakeMachine(None),
+            fillings=Fillings(Path("/nonexistent"), session),
+            clock=lambda: self.now_s,
         )
         s3 = session.late("s3")
         self.doctor = AwsDoctor(
@@ -58,6 +80,7 @@ class Bench:
             prices=self.prices,
             price_problem=lambda: self.price_problem,
             launch=LaunchConfig(max_instances=max_instances),
+            own=self.own,
             clock=lambda: self.now_s,
             now=lambda: datetime.now(UTC) + self.ahead,
         )
@@ -191,6 +214,30 @@ def test_where_the_simulator_may_be_asked_every_permission_is_looked_at(bench: B
     assert found.text == "the farm's keys may not: ec2:TerminateInstances, s3:PutObject"
 
 
+@pytest.fixture
+def filling_bench(bench: Bench, aws_session: AwsSession, identity: Identity) -> Bench:
+    """A doctor of a farm that is to fill volumes itself."""
+    assert bench.own.check().is_ok, "where it need not, nothing is wrong"
+    return Bench(aws_session, identity, filled_by="farm")
+
+
+def test_farm_that_is_to_fill_volumes_itself_and_can_not_is_told_what_is_missing(filling_bench: Bench) -> None:
+    found = only(filling_bench.wrong())
+    assert (found.name, found.is_warning) == ("volumes", True)
+    assert found.text == "are filled by staging instances, because the farm does not run on an EC2 instance"
+    assert "docs/aws.md" in found.remedy
+
+
+def test_rights_to_fill_volumes_are_looked_at_where_the_farm_is_to_fill_them(filling_bench: Bench, bench: Bench, moto: Moto) -> None:
+    moto.change(may_simulate=True, denied=["ec2:AttachVolume"])
+    said = [
+        next(each.text for each in doctor.checks() if each.name == "AWS permissions") for doctor in (filling_bench.doctor, bench.doctor)
+    ]
+    assert said[0] == "those to run are there; to fill volumes itself takes other keys"
+    assert "are there" in said[1]
+    assert "to fill volumes" not in said[1]
+
+
 def test_an_account_without_an_image_is_told_how_to_build_one(bench: Bench, moto: Moto) -> None:
     moto.tell("remove_image", image=IMAGE)
     found = only(bench.wrong())
@@ -210,6 +257,13 @@ def test_a_new_account_is_told_which_quota_keeps_it_from_renting_and_where_to_as
         "it is 5 vCPUs, and one c7i.4xlarge has 16: no Standard (A, C, D, H, I, M, R, T, Z) instance can start on demand" in wrong[0].text
     )
     assert "https://us-east-1.console.aws.amazon.com/servicequotas/home/services/ec2/quotas/L-1216C47A" in wrong[0].remedy
+
+
+def test_a_quota_that_the_account_never_changed_is_the_one_that_accounts_begin_with(bench: Bench, moto: Moto) -> None:
+    moto.change(quotas=PLENTY, unapplied_quotas=["L-34B43A08"])
+    found = only(bench.wrong())
+    assert found.is_warning
+    assert "it is 5 vCPUs, and one c7i.4xlarge has 16" in found.text
 
 
 def test_one_market_that_works_makes_the_other_ones_quota_a_warning(bench: Bench, moto: Moto) -> None:

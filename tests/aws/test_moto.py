@@ -255,6 +255,30 @@ def test_volume_is_attached_once_to_what_is_there_in_its_zone(ec2: Any) -> None:
     assert ec2.describe_volumes(VolumeIds=[here])["Volumes"][0]["State"] == "available"
 
 
+def test_volume_takes_its_time_to_be_made_attached_and_detached(moto: Moto, ec2: Any) -> None:
+    [one] = ec2.run_instances(ImageId=IMAGE, InstanceType="c7i.xlarge", MinCount=1, MaxCount=1)["Instances"]
+    zone = one["Placement"]["AvailabilityZone"]
+    moto.change(is_slow=True)
+
+    def seen() -> tuple[str, list[str]]:
+        [shown] = ec2.describe_volumes(VolumeIds=[volume])["Volumes"]
+        return shown["State"], [each["State"] for each in shown["Attachments"]]
+
+    volume = ec2.create_volume(AvailabilityZone=zone, Size=5)["VolumeId"]
+    attach = {"VolumeId": volume, "InstanceId": one["InstanceId"], "Device": "/dev/sdf"}
+    assert (seen(), code_of(ec2.attach_volume, **attach)) == (("creating", []), "IncorrectState")
+    moto.tell("settle")
+    ec2.attach_volume(**attach)
+    assert seen() == ("in-use", ["attaching"])
+    moto.tell("settle")
+    assert seen() == ("in-use", ["attached"])
+    assert code_of(ec2.detach_volume, VolumeId=volume, InstanceId="i-0123456789abcdef0") == "IncorrectState"
+    ec2.detach_volume(VolumeId=volume, InstanceId=one["InstanceId"])
+    assert (seen(), code_of(ec2.delete_volume, VolumeId=volume)) == (("in-use", ["detaching"]), "VolumeInUse")
+    moto.tell("settle")
+    assert seen() == ("available", [])
+
+
 def test_versions_of_a_template_are_made_once_listed_in_pages_and_deleted(ec2: Any) -> None:
     template = a_template(ec2)["LaunchTemplateId"]
     asked = {"LaunchTemplateId": template, "LaunchTemplateData": {"ImageId": IMAGE}}

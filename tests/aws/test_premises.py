@@ -17,8 +17,10 @@ from .farm import IDENTITY, SPEC, Renting
 from .faults import Call, Fault, Way, breakable
 from .happenings import IMAGE
 from .moto_server import Moto
+from .own_place import run_own_instance
 from .premises_place import PremisesPlace
 from .workspace_place import WorkspacePlace
+from .workspace_steps import files_of
 
 JOB, OTHER = "job_a", "job_b"
 HOUR_S = 3600
@@ -99,6 +101,27 @@ def test_volume_left_by_a_pause_is_an_orphan_of_a_known_job(place: PremisesPlace
     [volume] = place.aside.volumes()
     later(place)
     assert place.premises.remove_orphans(KNOWN) == {volume["VolumeId"]: "a volume of job_a that nothing is attached to"}
+    assert place.aside.volumes() == []
+
+
+def test_volume_left_on_the_farms_own_instance_is_detached_and_then_deleted(place: PremisesPlace) -> None:
+    place.aside.here = here = run_own_instance(place.aside.moto)
+    place.aside.restart()
+    place.open()
+    stage(place, JOB)
+    for _ in range(3):
+        place.aside.clock.pass_s(2)
+        place.aside.workspaces.stage(JOB, files_of(place.aside, JOB, f"BLENDER {JOB}".encode()), request_id="r")
+    [volume] = place.aside.fillings.running
+    assert found(place) == {}
+    place.aside.workspaces.release_copies(JOB)  # asks EC2 to detach it; what if the farm had died before that
+    place.ec2.attach_volume(VolumeId=volume, InstanceId=here.id, Device="/dev/sdf")
+    place.aside.fillings.busy.add(volume)
+    assert place.premises.remove_orphans(KNOWN) == {}
+    assert place.aside.volumes()[0]["State"] == "in-use", "what is still mounted is not torn away"
+    place.aside.fillings.busy.clear()
+    assert place.premises.remove_orphans(KNOWN) == {volume: f"a volume of {JOB} on {here.id}, where the farm was to fill it"}
+    assert place.premises.remove_orphans(KNOWN) == {volume: f"a volume of {JOB} that nothing is attached to"}
     assert place.aside.volumes() == []
 
 

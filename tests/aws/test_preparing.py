@@ -91,15 +91,19 @@ def test_instances_are_launched_from_the_snapshot_and_people_read_how_it_is_made
     assert farm.rented() == (0, 0)
 
 
-def test_job_cancelled_while_its_volume_is_filled_rents_nothing(farm: Preparing) -> None:
+def test_job_cancelled_while_its_volume_is_filled_ends_when_instance_and_volume_are_gone(farm: Preparing) -> None:
     job = farm.a_job()
     farm.tick()
     farm.place.player.report(farm.running(), StagingState.RUNNING, done=3)
     farm.tick()
     commands.cancel_job(farm.bench.farm, job)
     farm.tick()
-    assert farm.bench.status(job) is JobStatus.CANCELLED
+    farm.tick()
+    assert farm.bench.status(job) is JobStatus.RELEASING
+    assert farm.reason(job) == "cancelled by a person; what prepared its files is still to be given back"
     assert farm.rented() == (0, 0)
+    farm.tick()
+    assert farm.bench.status(job) is JobStatus.CANCELLED
 
 
 def test_job_whose_files_are_damaged_fails_with_the_reason_and_is_made_ready_anew_when_retried(farm: Preparing) -> None:
@@ -108,9 +112,10 @@ def test_job_whose_files_are_damaged_fails_with_the_reason_and_is_made_ready_ane
     text = "“shot.blend” does not match its checksum; upload it again"
     farm.place.player.report(farm.running(), StagingState.FAILED, message=text)
     farm.tick()
+    assert farm.rented() == (0, 0)
+    farm.tick()
     assert farm.bench.status(job) is JobStatus.FAILED
     assert farm.reason(job) == f"its files could not be prepared: {text}"
-    assert farm.rented() == (0, 0)
     assert farm.place.workspaces.jobs() == []
     commands.retry_job(farm.bench.farm, job)
     farm.tick()

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from supervisor.cloud.aws.identity import FARM_TAG, IMAGE_TAG, Identity, tag_list, tags_of
-from supervisor.cloud.aws.policy import Place, node_policy
+from supervisor.cloud.aws.node_policy import node_policy
+from supervisor.cloud.aws.policy import Place
 from supervisor.cloud.aws.session import AwsSession
 from supervisor.cloud.aws.setup import AwsSetup, Wishes
 from supervisor.cloud.aws.teardown import tear_down

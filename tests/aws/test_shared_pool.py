@@ -68,7 +68,7 @@ def studio(tmp_path: Path, moto: Moto, aws_session: AwsSession) -> Studio:
         aws_session,
         IDENTITY,
         pool=CONFIG.pool,
-        node=CONFIG.node,
+        node=CONFIG.node_times,
         site=renting.site,
         clock=lambda: bench.clock.at.timestamp(),
     )

@@ -1,31 +1,22 @@
-"""Workspaces on AWS: what is asked of EC2, what people read meanwhile, and what stays rented when things go wrong."""
+"""Workspaces on AWS: what is asked of EC2, what people read meanwhile, and what stays rented."""
 
 from __future__ import annotations
-
-import zlib
-from collections.abc import Callable, Mapping
-from typing import Any
 
 import pytest
 
 from nodeimage.launch import StagingState, WorkspaceKind
-from nodeimage.protocol import Heartbeat, NodeState, files_key, staging_key, status_key
+from nodeimage.protocol import files_key, staging_key
 from supervisor.cloud.aws.identity import tags_of
 from supervisor.cloud.aws.session import AwsSession
-from supervisor.cloud.aws.staging_places import StagingSite
-from supervisor.cloud.aws.staging_plan import MOST_ATTEMPTS
 from supervisor.cloud.aws.workspace_records import record_key
-from supervisor.cloud.ports import Refused, StagedFile, WorkspaceState
+from supervisor.cloud.ports import WorkspaceState
 from supervisor.domain.workspace import WorkspaceMode
 from tests.fakes.objects import FakeObjectStore
 
-from .farm import IDENTITY
 from .faults import Fault, Way, breakable
-from .happenings import IMAGE
 from .moto_server import Moto
 from .workspace_place import FARM, TYPES, WorkspacePlace
-
-JOB, OTHER = "job_a", "job_b"
+from .workspace_steps import JOB, OTHER, files_of, rented, running, settle, tag, through, tick
 
 
 @pytest.fixture
@@ -33,59 +24,6 @@ def place(moto: Moto, aws_session: AwsSession) -> WorkspacePlace:
     """Workspaces where everything takes its time: `settle` lets it arrive."""
     moto.change(is_slow=True)
     return WorkspacePlace(moto, aws_session)
-
-
-def files_of(place: WorkspacePlace, job: str = JOB, body: bytes = b"BLENDER") -> list[StagedFile]:
-    key = f"projects/{job}/scene.blend"
-    place.objects.put(key, body)
-    return [StagedFile(path="scene.blend", key=key, bytes=len(body), checksum=f"crc32:{zlib.crc32(body):08x}")]
-
-
-def tick(place: WorkspacePlace, job: str = JOB) -> WorkspaceState:
-    """What the lifecycle does with a workspace in a tick, two seconds after the last."""
-    place.clock.pass_s(2)
-    state = place.workspaces.state(job)
-    if state is None or not (state.is_staged or state.problem):
-        place.workspaces.stage(job, files_of(place, job), request_id=f"{job}-stage")
-        state = place.workspaces.state(job)
-    if state and state.is_staged and not state.snapshot:
-        place.workspaces.snapshot(job, request_id=f"{job}-snapshot")
-        state = place.workspaces.state(job)
-    assert state is not None
-    return state
-
-
-def settle(place: WorkspacePlace) -> None:
-    place.moto.tell("settle")
-
-
-def running(place: WorkspacePlace) -> str:
-    """Let a tick ask for an instance and let it run. Returns: its id"""
-    tick(place)
-    settle(place)
-    [one] = place.player.staging_instances("running")
-    return str(one["InstanceId"])
-
-
-def through(place: WorkspacePlace, job: str = JOB) -> str:
-    """Go all the way. Returns: the snapshot's id"""
-    for _ in range(12):
-        state = tick(place, job)
-        if state.snapshot:
-            return state.snapshot
-        settle(place)
-        place.player.work()
-    raise AssertionError(f"no snapshot: {state}")
-
-
-def rented(place: WorkspacePlace) -> dict[str, list[str]]:
-    """What of the workspaces still costs money, as EC2 shows it now."""
-    settle(place)
-    return {
-        "instances": [one["InstanceId"] for one in place.player.staging_instances("pending", "running", "stopped")],
-        "volumes": [each["VolumeId"] for each in place.volumes()],
-        "snapshots": [each["SnapshotId"] for each in place.snapshots()],
-    }
 
 
 def test_staging_instance_is_asked_for_with_an_empty_volume_that_outlives_it(place: WorkspacePlace) -> None:
@@ -215,11 +153,7 @@ def test_auto_chooses_by_the_size_of_the_files_and_a_job_may_choose_itself(moto:
     assert len(place.moto.calls("RunInstances")) == 2
     place.workspaces.stage(OTHER, files_of(place, OTHER), request_id="r1", mode=WorkspaceMode.S3)
     assert place.workspaces.state(OTHER) == WorkspaceState(staged_bytes=7, total_bytes=7, is_staged=True)
-    assert [_tag(one, "kiln:job") for one in place.player.staging_instances("running")] == ["job_c"]
-
-
-def _tag(one: Mapping[str, Any], key: str) -> str:
-    return tags_of(one)[key]
+    assert [tag(one, "kiln:job") for one in place.player.staging_instances("running")] == ["job_c"]
 
 
 def test_the_same_files_of_another_job_are_not_copied_again(place: WorkspacePlace) -> None:
@@ -245,7 +179,7 @@ def test_jobs_with_the_same_files_at_the_same_time_end_with_one_snapshot(place: 
     place.player.finish(first["InstanceId"])
     settle(place)
     for _ in range(3):
-        tick(place, _tag(first, "kiln:job"))
+        tick(place, tag(first, "kiln:job"))
         settle(place)
     used = [tick(place, job).snapshot for job in (JOB, OTHER)]
     for _ in range(2):
@@ -254,193 +188,6 @@ def test_jobs_with_the_same_files_at_the_same_time_end_with_one_snapshot(place: 
     assert rented(place) == {"instances": [], "volumes": [], "snapshots": [used[0]]}
     assert used[0] == used[1]
     assert second["InstanceId"] not in [one["InstanceId"] for one in place.player.staging_instances("running")]
-
-
-def lose(place: WorkspacePlace, instance: str) -> None:
-    place.moto.tell("lose", instance=instance)
-
-
-def power_off(place: WorkspacePlace, instance: str) -> None:
-    place.moto.tell("power_off", instance=instance)
-
-
-def fall_silent(place: WorkspacePlace, instance: str) -> None:
-    place.player.report(instance, StagingState.RUNNING, done=1, message="fetching scene.blend")
-    tick(place)
-    place.clock.pass_s(301)
-
-
-def never_speak(place: WorkspacePlace, instance: str) -> None:
-    place.clock.pass_s(601)
-
-
-def give_up(place: WorkspacePlace, instance: str) -> None:
-    """What the image does when the agent can't be started: it says why, and powers the machine off."""
-    node = instance.replace("i-", "node_")
-    beat = Heartbeat(node=node, job=JOB, beat=1, at_ms=0, state=NodeState.STARTING, problem="the agent can't be fetched")
-    place.objects.put(status_key(node), beat.to_bytes())
-    power_off(place, instance)
-
-
-LOSSES: list[tuple[Callable[[WorkspacePlace, str], None], str]] = [
-    (lose, "Internal error on launch"),
-    (power_off, "Instance initiated shutdown"),
-    (fall_silent, "fetching scene.blend"),
-    (never_speak, "did not report"),
-    (give_up, "the agent can't be fetched"),
-]
-
-
-@pytest.mark.parametrize(("happens", "words"), LOSSES, ids=[happens.__name__ for happens, _ in LOSSES])
-def test_lost_instance_is_replaced_and_the_last_one_is_a_problem_with_nothing_left(
-    place: WorkspacePlace, happens: Callable[[WorkspacePlace, str], None], words: str
-) -> None:
-    lost = []
-    for _ in range(MOST_ATTEMPTS):
-        tick(place)
-        settle(place)
-        tick(place)
-        [one] = place.player.staging_instances("running")
-        lost.append(one["InstanceId"])
-        happens(place, one["InstanceId"])
-        settle(place)
-    state = tick(place)
-    assert words in state.problem
-    assert "Submit it again" in state.problem
-    assert len(set(lost)) == MOST_ATTEMPTS == len(place.moto.calls("RunInstances"))
-    settle(place)
-    place.workspaces.delete(JOB)
-    assert rented(place) == {"instances": [], "volumes": [], "snapshots": []}
-
-
-def test_replacement_does_the_work(place: WorkspacePlace) -> None:
-    lose(place, running(place))
-    settle(place)
-    snapshot = through(place)
-    assert rented(place) == {"instances": [], "volumes": [], "snapshots": [snapshot]}
-
-
-def test_files_that_are_not_what_was_uploaded_are_a_problem_at_once(place: WorkspacePlace) -> None:
-    instance = running(place)
-    place.player.report(instance, StagingState.FAILED, message="“scene.blend” does not match its checksum; upload it again")
-    state = tick(place)
-    assert state.problem == "“scene.blend” does not match its checksum; upload it again"
-    place.workspaces.release_copies(JOB)
-    assert tick(place).problem == state.problem
-    place.workspaces.delete(JOB)
-    assert rented(place) == {"instances": [], "volumes": [], "snapshots": []}
-    assert len(place.moto.calls("RunInstances")) == 1
-
-
-def test_type_without_room_is_passed_over_for_the_next(place: WorkspacePlace) -> None:
-    place.moto.change(capacity={TYPES[0]: 0})
-    tick(place)
-    [one] = place.player.staging_instances()
-    assert one["InstanceType"] == TYPES[1]
-    asked = place.moto.calls("RunInstances")
-    assert [each["InstanceType"] for each in asked] == list(TYPES)
-    assert len({each["SubnetId"] for each in asked}) == 1
-    assert len({each["ClientToken"] for each in asked}) == 2
-
-
-def test_without_room_anywhere_it_waits_says_why_and_asks_again(place: WorkspacePlace) -> None:
-    place.moto.change(capacity={"*": 0})
-    state = tick(place)
-    assert state.doing.startswith("waiting for an instance that copies its files: ")
-    assert "capacity" in state.doing
-    asked = len(place.moto.calls("RunInstances"))
-    tick(place)
-    assert len(place.moto.calls("RunInstances")) == asked
-    place.moto.change(capacity={})
-    place.clock.pass_s(11)
-    assert tick(place).doing == "the instance that copies its files is starting"
-    assert not tick(place).problem
-
-
-def test_waiting_for_room_is_no_lost_instance(place: WorkspacePlace) -> None:
-    place.moto.change(capacity={"*": 0})
-    for _ in range(MOST_ATTEMPTS + 2):
-        assert not tick(place).problem
-        place.clock.pass_s(600)
-    place.moto.change(capacity={})
-    assert through(place)
-
-
-def test_launch_that_aws_refuses_is_a_problem_that_says_why(place: WorkspacePlace) -> None:
-    tick(place, OTHER)
-    place.moto.tell("remove_image", image=IMAGE)
-    place.workspaces.stage(JOB, [], request_id="r1")
-    refused = place.workspaces.state(JOB)
-    assert refused is not None
-    assert IMAGE in refused.problem
-    # what was looked up is looked up again: the next job is told what is lacking
-    place.workspaces.stage("job_c", files_of(place, "job_c", b"OTHER"), request_id="r1")
-    state = place.workspaces.state("job_c")
-    assert state is not None
-    assert "`kiln ami build`" in state.problem
-
-
-def test_instance_that_is_not_listed_yet_is_not_asked_for_again(place: WorkspacePlace) -> None:
-    place.moto.change(hides_new=True)
-    for _ in range(3):
-        assert tick(place).doing == "the instance that copies its files is starting"
-        place.clock.pass_s(15)
-    assert len(place.moto.calls("RunInstances")) == 1
-    place.moto.tell("show_all")
-    assert through(place)
-
-
-def test_instance_asked_for_before_a_crash_is_found_by_its_token(place: WorkspacePlace) -> None:
-    place.moto.change(hides_new=True)
-    tick(place)
-    record = place.record()
-    place.forget_answer(JOB)
-    place.restart()
-    place.clock.pass_s(6)
-    tick(place)
-    tokens = [asked["ClientToken"] for asked in place.moto.calls("RunInstances")]
-    assert len(tokens) == 2
-    assert len(set(tokens)) == 1
-    assert len(place.moto.instances()) == 0
-    place.moto.tell("show_all")
-    assert [one["InstanceId"] for one in place.player.staging_instances()] == [record.instance]
-
-
-def test_instance_asked_for_before_an_upgrade_is_replaced_by_a_new_one(place: WorkspacePlace) -> None:
-    place.moto.change(hides_new=True)
-    tick(place)
-    place.forget_answer(JOB)
-    place.agent = "agent/2.pyz"
-    place.restart()
-    place.clock.pass_s(6)
-    tick(place)
-    place.moto.tell("show_all")
-    tick(place)
-    settle(place)
-    [one] = place.player.staging_instances("running")
-    assert place.player.launch_data(one["InstanceId"]).agent == "agent/2.pyz"
-    assert through(place)
-
-
-def test_failed_snapshot_is_made_again(place: WorkspacePlace) -> None:
-    place.player.report(running(place), StagingState.DONE)
-    tick(place)
-    place.moto.tell("fail_snapshots")
-    place.clock.pass_s(61)
-    assert through(place)
-    assert len(place.moto.calls("CreateSnapshot")) == 2
-    place.workspaces.delete(JOB)
-    assert rented(place) == {"instances": [], "volumes": [], "snapshots": []}
-
-
-def test_instance_that_does_not_shut_down_is_ended(place: WorkspacePlace) -> None:
-    place.player.report(running(place), StagingState.DONE)
-    tick(place)
-    place.clock.pass_s(61)
-    tick(place)
-    assert len(place.player.staging_instances("shutting-down")) == 1
-    assert through(place)
-    assert rented(place)["volumes"] == []
 
 
 @pytest.mark.parametrize("steps", range(6))
@@ -464,8 +211,13 @@ def test_paused_while_its_volume_is_filled_gives_instance_and_volume_back_and_be
     versions = place.parts.site.versions
     versions.ensure(place.parts.site.stage_data(JOB), job=JOB, workspace="snap-1", token="t")
     assert JOB in versions.jobs()
-    place.workspaces.release_copies(JOB)
+    # as long as the instance is on its way out, its volume is paid for
+    assert not place.workspaces.release_copies(JOB)
+    assert not place.workspaces.release_copies(JOB)
+    assert len(place.moto.calls("TerminateInstances")) == 1
     assert rented(place) == {"instances": [], "volumes": [], "snapshots": []}
+    place.clock.pass_s(2)
+    assert place.workspaces.release_copies(JOB)
     [asked] = place.moto.calls("ModifyInstanceAttribute")
     assert asked["BlockDeviceMappings"][0]["Ebs"]["DeleteOnTermination"] is True
     assert JOB not in versions.jobs()
@@ -476,7 +228,7 @@ def test_instance_launched_a_moment_before_a_pause_is_ended_although_it_is_not_l
     place.moto.change(hides_new=True)
     tick(place)
     launched = place.record().instance
-    place.workspaces.release_copies(JOB)
+    assert not place.workspaces.release_copies(JOB)
     assert [asked["InstanceIds"] for asked in place.moto.calls("TerminateInstances")] == [[launched]]
     # EC2 may not know it yet: then it is found later, among what nobody needs
     place.moto.tell("show_all")
@@ -489,11 +241,17 @@ def test_instance_launched_a_moment_before_a_pause_is_ended_although_it_is_not_l
 def test_snapshot_in_the_making_is_not_stopped_by_a_pause(place: WorkspacePlace) -> None:
     place.player.report(running(place), StagingState.DONE)
     tick(place)
-    place.workspaces.release_copies(JOB)
+    assert not place.workspaces.release_copies(JOB)
     assert place.moto.calls("ModifyInstanceAttribute") == []
     assert len(place.volumes()) == 1
     there = rented(place)
     assert there["instances"] == []
+    # with the snapshot the volume's time is over
+    place.clock.pass_s(2)
+    place.workspaces.release_copies(JOB)
+    assert rented(place) == {"instances": [], "volumes": [], "snapshots": there["snapshots"]}
+    place.clock.pass_s(2)
+    assert place.workspaces.release_copies(JOB)
     assert through(place) == there["snapshots"][0]
     assert rented(place) == {"instances": [], "volumes": [], "snapshots": there["snapshots"]}
     assert len(place.moto.calls("CreateSnapshot")) == 1
@@ -523,29 +281,6 @@ def test_record_that_another_process_deleted_is_noticed(place: WorkspacePlace) -
     objects.delete([record_key(JOB)])
     place.clock.pass_s(31)
     assert place.workspaces.state(JOB) is None
-
-
-def site_of(place: WorkspacePlace, *types: str) -> StagingSite:
-    return StagingSite(place.parts.site, types=types)
-
-
-def test_places_are_every_type_in_one_zone_and_then_in_the_next(place: WorkspacePlace) -> None:
-    places = site_of(place, *TYPES).places(JOB)
-    assert [each.instance_type for each in places[:4]] == [*TYPES, *TYPES]
-    assert len({each.subnet for each in places[:2]}) == 1
-    assert places[0].data["IamInstanceProfile"] == {"Name": IDENTITY.name}
-    assert places[0].data["MetadataOptions"]["HttpTokens"] == "required"
-    assert places[0].data["InstanceInitiatedShutdownBehavior"] == "terminate"
-
-
-def test_type_that_does_not_exist_is_refused_with_the_key_that_names_it(place: WorkspacePlace) -> None:
-    with pytest.raises(Refused, match=r"c7i\.huge.*\[workspace\] staging_instance_type"):
-        site_of(place, "c7i.huge").places(JOB)
-
-
-def test_type_without_an_image_is_refused_with_what_to_do(place: WorkspacePlace) -> None:
-    with pytest.raises(Refused, match="kiln ami build"):
-        site_of(place, "c7g.xlarge").places(JOB)
 
 
 def test_volume_that_can_not_be_told_to_go_with_its_instance_does_not_keep_it(place: WorkspacePlace) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
-from supervisor.cloud.aws.assembly import AwsPlace
+from supervisor.cloud.aws.assembly import AwsPlace, open_own_volumes
+from supervisor.cloud.aws.own_machine import OwnInstance
 from supervisor.cloud.aws.session import AwsSession
 from supervisor.cloud.aws.workspace_records import Record, Records
 from supervisor.cloud.aws.workspaces import AwsWorkspaces
@@ -16,6 +17,7 @@ from tests.fakes import FakeObjectStore
 
 from .farm import IDENTITY, RELEASE, Renting, set_up_farm
 from .moto_server import Moto
+from .own_place import FakeMachine, PlayedFillings
 from .staging_player import StagingPlayer
 
 FARM = IDENTITY.farm
@@ -53,7 +55,10 @@ class WorkspacePlace:
     clock: Clock = field(default_factory=MovingClock)
     mode: WorkspaceMode = WorkspaceMode.SNAPSHOT
     agent: str = "agent/1.pyz"  #: that instances are told to fetch
+    filled_by: Literal["auto", "staging_instance", "farm"] = "auto"
+    here: OwnInstance | None = None  #: the instance that the farm runs on, where it may fill volumes
     parts: AwsPlace = field(init=False)
+    fillings: PlayedFillings = field(init=False)  #: processes of the farm's that fill volumes here
     workspaces: AwsWorkspaces = field(init=False)
     player: StagingPlayer = field(init=False)
 
@@ -64,13 +69,27 @@ class WorkspacePlace:
 
     def restart(self, *, believed_s: float = 1, snapshot_from_gib: float = 5.0) -> None:
         """Forget whatever workspaces remember in memory, as a new process does."""
+        site = Renting(self.session, release=replace(RELEASE, key=self.agent)).site
+        workspace = WorkspaceConfig(
+            mode=self.mode.value, snapshot_from_gib=snapshot_from_gib, filled_by=self.filled_by, staging_instance_type=" ".join(TYPES)
+        )
+        self.fillings = PlayedFillings(self.player)
         self.parts = AwsPlace(
             session=self.session,
             identity=IDENTITY,
-            site=Renting(self.session, release=replace(RELEASE, key=self.agent)).site,
+            site=site,
             objects=self.objects,
             aws=AwsConfig(describe_s=believed_s),
-            workspace=WorkspaceConfig(mode=self.mode.value, snapshot_from_gib=snapshot_from_gib, staging_instance_type=" ".join(TYPES)),
+            workspace=workspace,
+            own=open_own_volumes(
+                self.session,
+                IDENTITY,
+                site=site,
+                workspace=workspace,
+                machine=FakeMachine(self.here),
+                fillings=self.fillings,
+                clock=lambda: self.clock().timestamp(),
+            ),
             clock=self.clock,
         )
         self.workspaces = self.parts.open_workspaces()

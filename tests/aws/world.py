@@ -20,11 +20,12 @@ class World:
     """Everything that a test may set. Pools are `<type>/<zone>`; a bare type, or `*`, says it of all its pools."""
 
     capacity: dict[str, int] = field(default_factory=dict)  #: pool -> instances that it has in all; not named: without limit
-    pool_errors: dict[str, str] = field(default_factory=dict)  #: pool -> code of the error that a launch there meets
+    pool_errors: dict[str, str] = field(default_factory=dict)  #: pool -> code, or `code: message`, of what a launch there meets
     spot_prices: dict[str, str] = field(default_factory=dict)  #: pool -> dollars an hour
     on_demand_prices: dict[str, str] = field(default_factory=dict)  #: type -> dollars an hour, for the Pricing API
     vcpu_quota: dict[str, int] = field(default_factory=dict)  #: on-demand | spot -> vCPUs; not named: without limit
     quotas: dict[str, float] = field(default_factory=dict)  #: code such as L-1216C47A -> value, for the Service Quotas API
+    unapplied_quotas: list[str] = field(default_factory=list)  #: codes of those that have AWS's default and no value of the account's own
     is_slow: bool = False  #: what comes, stops or ends is on its way until `settle`
     hides_new: bool = False  #: instances launched from now on are not described until `show_all`
     bare_replays: bool = False  #: a repeated CreateFleet answers with the fleet's id alone

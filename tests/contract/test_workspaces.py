@@ -173,8 +173,8 @@ def test_workspace_that_is_not_staged_is_not_frozen(place: Place) -> None:
 def test_releasing_copies_keeps_the_snapshot(place: Place) -> None:
     place.stage([place.upload("scene.blend", b"BLENDER")])
     snapshot = place.freeze().snapshot
-    place.workspaces.release_copies(JOB)
-    place.workspaces.release_copies("job_nobody")
+    assert place.workspaces.release_copies(JOB)
+    assert place.workspaces.release_copies("job_nobody")
     assert place.state().snapshot == snapshot
 
 

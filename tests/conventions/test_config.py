@@ -48,6 +48,7 @@ def _other_than(key: str, value: object) -> object:
         "log.format": "json",
         "cloud.provider": "aws",
         "workspace.mode": "s3",
+        "workspace.filled_by": "farm",
         "workspace.volume_throughput_mib_s": 500,
         "workspace.initialization_mib_s": 100,
         "money.warn_pct": 50,

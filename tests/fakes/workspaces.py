@@ -20,6 +20,7 @@ class FakeWorkspaces(Trouble):
         super().__init__()
         self._objects = objects
         self.is_slow = False
+        self.is_slow_to_go = False  #: what an unfinished staging rents is on its way out
         self.doing = ""  #: what is said of a workspace that is staged or frozen slowly
         self._states: dict[str, WorkspaceState] = {}
         self._files: dict[str, tuple[StagedFile, ...]] = {}
@@ -57,9 +58,11 @@ class FakeWorkspaces(Trouble):
         if not self.is_slow:
             self.finish()
 
-    def release_copies(self, job: str) -> None:
+    def release_copies(self, job: str) -> bool:
         self._meet_trouble("release_copies")
-        self.released.append(job)
+        if not self.is_slow_to_go:
+            self.released.append(job)
+        return not self.is_slow_to_go
 
     def delete(self, job: str) -> None:
         self._meet_trouble("delete")

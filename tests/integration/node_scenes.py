@@ -207,6 +207,13 @@ def wide(folder: str) -> None:
     save(folder, "wide")
 
 
+def timed(folder: str) -> None:
+    """A frame takes two seconds, however fast the machine is."""
+    scene = a_scene()
+    scene.cycles.samples, scene.cycles.time_limit = 1 << 20, 2.0
+    save(folder, "timed")
+
+
 if __name__ == "__main__":
     for make in (
         plain,
@@ -224,6 +231,7 @@ if __name__ == "__main__":
         missing,
         no_camera,
         wide,
+        timed,
     ):
         make(sys.argv[-2])
     sys.stdout.flush()

@@ -19,7 +19,7 @@ from supervisor import queries
 from supervisor.cloud.local import processes
 from supervisor.commands import files as file_commands
 from supervisor.commands import jobs as commands
-from supervisor.config import Config, NodeTimes, RenderConfig, SupervisorConfig
+from supervisor.config import Config, NodeSettings, RenderConfig, SupervisorConfig
 from supervisor.domain.frame import FrameStatus
 from supervisor.domain.instance import InstanceStatus
 from supervisor.domain.job import JobStatus
@@ -101,7 +101,7 @@ class LocalFarm:
 @pytest.fixture
 def local(tmp_path: Path) -> Iterator[LocalFarm]:
     config = Config(
-        node=NodeTimes(heartbeat_s=0.5, lease_s=10, poll_s=0.3),
+        node=NodeSettings(heartbeat_s=0.5, lease_s=10, poll_s=0.3),
         supervisor=SupervisorConfig(tick_s=0.3),
         render=RenderConfig(max_attempts=2, preview_width_px=64),
     )

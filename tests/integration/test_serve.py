@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,11 +84,12 @@ class Server:
         wait_until(lambda: not worker.is_alive())
 
 
-def start(data: Path, port: int) -> Server:
+def start(data: Path, port: int, *, environment: Mapping[str, str] | None = None) -> Server:
     with data.with_suffix(".log").open("ab") as output:
         process = subprocess.Popen(
             command(data, port),
             cwd=CHECKOUT,
+            env=environment,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -110,8 +111,9 @@ def refused_start(data: Path, port: int) -> subprocess.CompletedProcess[str]:
 
 
 @contextmanager
-def served(data: Path) -> Iterator[Server]:
-    server = start(data, free_port())
+def served(data: Path, *, environment: Mapping[str, str] | None = None) -> Iterator[Server]:
+    """Shape:   environment: None: as ours"""
+    server = start(data, free_port(), environment=environment)
     try:
         wait_until(server.is_ready, timeout_s=60)
         yield server

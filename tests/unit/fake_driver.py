@@ -53,15 +53,15 @@ def hang_deaf() -> None:
     time.sleep(NEVER_S)
 
 
-def chatter() -> None:
-    while True:
-        emit("progress", frame=1, phase="Sample 1/1000")
-        time.sleep(0.01)
-
-
 def wait() -> None:
     while not (WORKSPACE / "go").exists():
         time.sleep(0.01)
+
+
+def chatter() -> None:
+    while True:
+        emit("progress", phase="Rendering")
+        time.sleep(0.05)
 
 
 DEEDS = {
@@ -70,8 +70,8 @@ DEEDS = {
     "bad_alloc": run_out_of_memory,
     "hang": hang,
     "deaf hang": hang_deaf,
-    "chatter": chatter,
     "wait": wait,
+    "chatter": chatter,
 }
 
 

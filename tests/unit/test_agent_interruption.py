@@ -95,6 +95,16 @@ def test_interrupted_node_gives_back_the_frame_that_it_has_no_time_for_with_its_
     assert beat.interruption_at_ms == rig.interruption_at_ms
 
 
+def test_blender_that_tells_of_progress_all_the_time_does_not_keep_its_node_from_hearing_the_cloud(rig: Rig) -> None:
+    rig.plan(frames={"1": "chatter"})
+    rig.put_order(1)
+    with rig.running(idle_s=30.0):
+        rig.wait_for_beat(lambda beat: beat.phase == "Rendering", "a frame rendering")
+        rig.announce_interruption(in_s=MARGIN_S + 0.3)
+        assert rig.wait_for(Outcome.INTERRUPTED).frame == 1
+    assert rig.claim_of(1) is None
+
+
 def test_interrupted_node_finishes_the_frame_that_it_has_time_for_and_takes_no_other(rig: Rig) -> None:
     rig.plan(frames={"1": "wait"})
     rig.put_order(1, 2, 3)

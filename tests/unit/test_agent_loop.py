@@ -235,16 +235,6 @@ def test_driver_is_told_what_must_render(rig: Rig) -> None:
     assert rendered(rig, 1)["device"] == "gpu"
 
 
-def test_stop_is_heard_in_a_frame_that_tells_its_progress_all_the_time(rig: Rig) -> None:
-    rig.plan(frames={"1": "chatter"})
-    rig.put_order(1)
-    with rig.running():
-        rig.wait_for_beat(lambda beat: beat.phase == "Sample 1/1000", "progress")
-        rig.change_order(action=Action.STOP)
-        rig.wait_for_beat(lambda beat: beat.state is NodeState.GONE, "the node's end")
-    assert rig.claim_of(1) is None
-
-
 def test_crash_while_opening_counts_as_not_opened(rig: Rig) -> None:
     rig.plan(open="once:crash")
     rig.put_order(1, 2)

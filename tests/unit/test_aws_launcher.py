@@ -9,6 +9,7 @@ import pytest
 
 from supervisor.cloud.aws.session import AwsSession
 from supervisor.cloud.ports import CloudError, NoCapacity, Refused, Throttled, Unreachable
+from supervisor.config import AwsConfig, WorkspaceConfig
 from supervisor.domain.instance import Market
 from tests.aws.farm import SPEC, Clock, Release, Renting, set_up_farm
 from tests.aws.faults import Call, Crash, Fault, Way, breakable, nothing
@@ -150,9 +151,67 @@ def test_image_that_was_removed_is_looked_for_again(moto: Moto, farm: Renting) -
     moto.tell("add_image", image="ami-0c222222222222222", age_days=0.5)
     farm.compute.launch(SPEC, request_id="launch_1")
     moto.tell("remove_image", image="ami-0c222222222222222")
-    with pytest.raises(Refused, match="ami-0c222222222222222"):
+    with pytest.raises(Unreachable, match="ami-0c222222222222222"):
         farm.compute.launch(replace(SPEC, job="job_b"), request_id="launch_2")
-    assert farm.compute.launch(replace(SPEC, job="job_b"), request_id="launch_3") == 2
+    assert farm.compute.launch(replace(SPEC, job="job_b"), request_id="launch_2") == 2
+
+
+NO_PROFILE = "InvalidParameterValue: Value (kiln-f0) for parameter iamInstanceProfile.name is invalid. Invalid IAM Instance Profile name"
+
+
+def test_instance_profile_that_ec2_has_not_heard_of_yet_does_not_fail_a_launch(moto: Moto, farm: Renting) -> None:
+    moto.change(pool_errors={"*": NO_PROFILE})
+    for _ in range(2):
+        with pytest.raises(Unreachable, match="has not heard of it yet"):
+            farm.compute.launch(SPEC, request_id="launch_1")
+    moto.change(pool_errors={})
+    assert farm.compute.launch(SPEC, request_id="launch_1") == 2
+    assert len(moto.instances()) == 2
+
+
+def test_instance_profile_that_ec2_does_not_know_for_minutes_is_a_persons_to_mend(moto: Moto, aws_session: AwsSession, way: Way) -> None:
+    set_up_farm(moto)
+    clock = Clock()
+    farm = Renting(aws_session, clock=clock)
+    moto.change(pool_errors={"*": NO_PROFILE})
+    with pytest.raises(Unreachable):
+        farm.compute.launch(SPEC, request_id="launch_1")
+    clock.now_s += 181
+    with pytest.raises(Refused, match="Invalid IAM Instance Profile name"):
+        farm.compute.launch(SPEC, request_id="launch_1")
+
+
+def test_of_two_subnets_in_a_zone_a_fleet_is_offered_the_one_with_room(moto: Moto, aws_session: AwsSession, way: Way) -> None:
+    set_up_farm(moto)
+    ec2 = moto.client("ec2")
+    [first, *_] = ec2.describe_subnets(Filters=[{"Name": "availability-zone", "Values": ["us-east-1a"]}])["Subnets"]
+    vpc, zone = first["VpcId"], first["AvailabilityZone"]
+    small = ec2.create_subnet(VpcId=vpc, CidrBlock="172.31.128.0/28", AvailabilityZone=zone)["Subnet"]["SubnetId"]
+    farm = Renting(aws_session, aws=AwsConfig(describe_s=0, subnets=f"{small}, {first['SubnetId']}"))
+    assert farm.compute.launch(SPEC, request_id="launch_1") == 2
+    assert {one["SubnetId"] for one in moto.instances()} == {first["SubnetId"]}
+
+
+FROM_SNAPSHOT = replace(SPEC, workspace_bytes=20 << 30)
+
+
+def rates(moto: Moto) -> list[int | None]:
+    """At which rates the workspace volumes of the launches so far were to be filled."""
+    made = moto.calls("CreateLaunchTemplateVersion")
+    return [each["LaunchTemplateData"]["BlockDeviceMappings"][1]["Ebs"].get("VolumeInitializationRate") for each in made]
+
+
+def test_launch_that_is_refused_for_its_rate_of_filling_volumes_goes_on_without(moto: Moto, aws_session: AwsSession, way: Way) -> None:
+    set_up_farm(moto)
+    volume = moto.client("ec2").create_volume(AvailabilityZone="us-east-1a", Size=20)["VolumeId"]
+    spec = replace(FROM_SNAPSHOT, workspace=moto.client("ec2").create_snapshot(VolumeId=volume)["SnapshotId"])
+    farm = Renting(aws_session, workspace=WorkspaceConfig(initialization_mib_s=300))
+    moto.change(pool_errors={"*": "LimitExceeded: You have exceeded your volume initialization rate limit."})
+    with pytest.raises(Unreachable, match="without a rate"):
+        farm.compute.launch(spec, request_id="launch_1")
+    moto.change(pool_errors={})
+    assert farm.compute.launch(spec, request_id="launch_1") == 2
+    assert rates(moto) == [300, None]
 
 
 def test_types_for_other_processors_are_launched_from_their_own_image(moto: Moto, farm: Renting) -> None:

@@ -12,8 +12,9 @@ import botocore.session
 import pytest
 
 from supervisor.cloud.aws.identity import Identity
+from supervisor.cloud.aws.node_policy import node_policy
 from supervisor.cloud.aws.operations import EXTRAS, OPERATIONS
-from supervisor.cloud.aws.policy import MOST_CHARACTERS, Part, Place, farm_policy, node_policy, parts_of, statements
+from supervisor.cloud.aws.policy import MOST_CHARACTERS, Part, Place, farm_policy, parts_of, statements
 from tests.conventions.sources import ROOT, modules, tree_of
 
 IDENTITY = Identity(farm="0123456789ab", projects_bucket="kiln-0123456789ab-projects", received_bucket="kiln-0123456789ab-received")
@@ -62,8 +63,9 @@ def test_the_policy_grants_exactly_what_the_operations_need() -> None:
 
 
 def test_one_managed_policy_holds_all_of_it() -> None:
-    for has_pool in (False, True):
-        policy = farm_policy(Place(identity=IDENTITY, region="ap-southeast-2"), parts=parts_of(has_pool=has_pool))
+    for has_pool, fills_volumes in ((False, False), (False, True), (True, False)):  # what a shared pool works on needs no volumes
+        parts = parts_of(has_pool=has_pool, fills_volumes=fills_volumes)
+        policy = farm_policy(Place(identity=IDENTITY, region="ap-southeast-2"), parts=parts)
         assert len(json.dumps(policy, separators=(",", ":"))) <= MOST_CHARACTERS
 
 
@@ -74,10 +76,12 @@ def test_each_part_fits_a_managed_policy_whatever_the_names_are(part: Part) -> N
     assert len(json.dumps(policy, separators=(",", ":"))) <= MOST_CHARACTERS
 
 
-def test_statements_that_are_merged_allow_what_they_allowed_apart() -> None:
-    merged = farm_policy(PLACE, parts=parts_of(has_pool=False))["Statement"]
+@pytest.mark.parametrize("fills_volumes", [False, True])
+def test_statements_that_are_merged_allow_what_they_allowed_apart(fills_volumes: bool) -> None:
+    parts = parts_of(has_pool=False, fills_volumes=fills_volumes)
+    merged = farm_policy(PLACE, parts=parts)["Statement"]
     for statement in statements(PLACE):
-        if statement.part is Part.POOL:
+        if statement.part not in parts:
             continue
         [held] = [each for each in merged if each["Sid"] in {statement.sid, statement.kin}]
         assert set(statement.actions) <= set(held["Action"])
@@ -111,10 +115,32 @@ def test_running_needs_less_than_setting_up() -> None:
 
 
 def test_a_farm_without_a_shared_pool_has_no_rights_to_one() -> None:
-    without = farm_policy(PLACE, parts=parts_of(has_pool=False))
+    without = farm_policy(PLACE, parts=parts_of(has_pool=False, fills_volumes=True))
     actions = {action for statement in without["Statement"] for action in statement["Action"] if action.startswith("autoscaling:")}
     assert actions == {"autoscaling:DescribeAutoScalingGroups", "autoscaling:DescribeScalingActivities"}, "it may look for one that is left"
-    assert "autoscaling:UpdateAutoScalingGroup" in json.dumps(farm_policy(PLACE, parts=parts_of(has_pool=True)))
+    assert "autoscaling:UpdateAutoScalingGroup" in json.dumps(farm_policy(PLACE, parts=parts_of(has_pool=True, fills_volumes=False)))
+
+
+FILLING = {"ec2:AttachVolume", "ec2:CreateVolume", "ec2:DetachVolume"}
+
+
+def test_a_farm_that_is_not_told_to_fill_volumes_itself_has_no_rights_to_it() -> None:
+    without = json.dumps(farm_policy(PLACE, parts=parts_of(has_pool=True, fills_volumes=False)))
+    assert not any(action in without for action in FILLING)
+    assert "CreateVolume" not in without
+    within = farm_policy(PLACE, parts=[Part.FILL])
+    assert {action for statement in within["Statement"] for action in statement["Action"]} == FILLING | {"ec2:CreateTags"}
+
+
+def test_only_volumes_of_the_farm_can_be_attached_and_detached() -> None:
+    moving = [statement for statement in statements(PLACE) if {"ec2:AttachVolume", "ec2:DetachVolume"} & set(statement.actions)]
+    without_condition = [statement for statement in moving if not statement.conditions]
+    assert {name for statement in without_condition for name in statement.resources} == {"arn:aws:ec2:us-east-1:*:instance/*"}
+    assert all(
+        statement.conditions == {"StringEquals": {"aws:ResourceTag/kiln:farm": IDENTITY.farm}}
+        for statement in moving
+        if statement not in without_condition
+    )
 
 
 def test_statements_have_names_of_their_own() -> None:

@@ -62,6 +62,25 @@ def test_typed_keys_are_kept_for_the_farms_user_alone_and_found_again(tmp_path: 
     assert "typed" not in repr(TYPED).replace("AKIATYPED", "")
 
 
+def test_process_of_the_farms_signs_in_as_the_farm_does(tmp_path: Path) -> None:
+    base = {
+        "PATH": "/bin",
+        "AWS_ACCESS_KEY_ID": "AKIAENVIRONMENT",
+        "AWS_SECRET_ACCESS_KEY": "e",
+        "AWS_SESSION_TOKEN": "t",
+        "AWS_PROFILE": "p",
+    }
+    signed = session(tmp_path)
+    assert signed.environment(base) == base
+    signed.change_keys(TYPED)
+    assert signed.environment(base) == {
+        "PATH": "/bin",
+        "AWS_ACCESS_KEY_ID": TYPED.access_key,
+        "AWS_SECRET_ACCESS_KEY": TYPED.secret_key,
+    }
+    assert session(tmp_path, profile="studio").environment(base) == {"PATH": "/bin", "AWS_PROFILE": "studio"}
+
+
 def test_typed_keys_that_can_not_be_read_are_named(tmp_path: Path) -> None:
     (tmp_path / "keys.json").write_text("{")
     with pytest.raises(Refused, match=r"keys\.json in the data folder can't be read; type the keys again"):

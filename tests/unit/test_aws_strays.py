@@ -87,6 +87,28 @@ def test_volume_that_is_being_frozen_or_attached_is_left_alone_whoever_owned_it(
     assert found(stock(replace(VOLUME, state="in-use")), NOBODY) == []
 
 
+HELD = replace(VOLUME, id="vol-2", state="in-use", host="i-here", instance="i-here", device="/dev/sdf", attachment="attached")
+
+
+def test_volume_that_the_farm_fills_itself_is_left_alone_and_let_go_when_no_workspace_needs_it() -> None:
+    assert found(stock(HELD), OWNERS) == []
+    [stray] = strays_in(stock(replace(HELD, request="stage-0")), OWNERS, now=NOW)
+    assert (stray.kind, stray.what) == (Kind.HELD_VOLUME, "a volume of job_a on i-here, where the farm was to fill it")
+    assert found(stock(HELD, SNAPSHOT), OWNERS) == ["vol-2"]
+
+
+def test_volume_on_another_instance_than_the_farms_own_is_no_ones_to_take() -> None:
+    assert found(stock(replace(HELD, instance="i-other")), NOBODY) == []
+    assert found(stock(replace(HELD, host="")), NOBODY) == []
+
+
+def test_volume_that_the_farm_fills_itself_is_a_stray_at_once_where_its_job_is_known_and_later_where_it_is_not() -> None:
+    young = replace(HELD, request="stage-0", created_at=YOUNG)
+    assert found(stock(young), OWNERS) == ["vol-2"]
+    assert found(stock(replace(young, state="available", instance="")), OWNERS) == ["vol-2"]
+    assert found(stock(young), NOBODY) == []
+
+
 @pytest.mark.parametrize("role", ["render", "pool", "build"])
 def test_volume_that_outlived_its_instance_is_a_stray(role: str) -> None:
     left = replace(VOLUME, role=role, request="launch_1")
@@ -135,5 +157,5 @@ def test_template_versions_are_strays_when_their_job_is_gone_or_rents_nothing_fo
 
 def test_what_holds_comes_before_what_is_held() -> None:
     fleet = Fleet(id="fleet-1", job="job_a", created_at=OLD)
-    everything = replace(stock(SNAPSHOT, VOLUME, fleet, INSTANCE, templates={"job_b": OLD}), old_groups=frozenset({"sg-1"}))
+    everything = replace(stock(SNAPSHOT, HELD, VOLUME, fleet, INSTANCE, templates={"job_b": OLD}), old_groups=frozenset({"sg-1"}))
     assert [stray.kind for stray in strays_in(everything, NOBODY, now=NOW)] == list(Kind)

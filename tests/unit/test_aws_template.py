@@ -12,6 +12,7 @@ from supervisor.cloud.aws.identity import tags_of
 from supervisor.cloud.aws.images import Image
 from supervisor.cloud.aws.session import AwsSession
 from supervisor.cloud.aws.template import Site, as_template, base_data, instance_data, user_data, workspace_device
+from supervisor.cloud.aws.volumes import initialization_mib_s
 from supervisor.config import NodeTimes, WorkspaceConfig
 from tests.aws.farm import IDENTITY, RELEASE, Renting, set_up_farm
 from tests.aws.happenings import IMAGE
@@ -78,11 +79,11 @@ def test_template_itself_opens_no_metadata_to_others_and_ends_with_its_machine()
 @pytest.mark.parametrize(
     ("configured", "gib", "wanted"),
     [
-        ({}, 10, {"Throughput": 250, "Iops": 3000, "VolumeInitializationRate": 200}),
-        ({"initialization_mib_s": 0}, 10, {"Throughput": 250, "Iops": 3000}),
+        ({}, 10, {"Throughput": 250, "Iops": 3000}),
+        ({"initialization_mib_s": 200}, 10, {"Throughput": 250, "Iops": 3000, "VolumeInitializationRate": 200}),
         ({"initialization_mib_s": 50}, 10, {"Throughput": 250, "Iops": 3000, "VolumeInitializationRate": 100}),
-        ({"volume_throughput_mib_s": 1000}, 100, {"Throughput": 1000, "Iops": 4000, "VolumeInitializationRate": 200}),
-        ({"volume_throughput_mib_s": 1000}, 1, {"Throughput": 750, "Iops": 3000, "VolumeInitializationRate": 200}),
+        ({"volume_throughput_mib_s": 1000}, 100, {"Throughput": 1000, "Iops": 4000}),
+        ({"volume_throughput_mib_s": 1000}, 1, {"Throughput": 750, "Iops": 3000}),
     ],
 )
 def test_workspace_volume_is_as_fast_as_configured_and_possible(configured: dict[str, int], gib: int, wanted: dict[str, int]) -> None:
@@ -90,6 +91,11 @@ def test_workspace_volume_is_as_fast_as_configured_and_possible(configured: dict
     assert device["DeviceName"] == "/dev/sdf"
     always = {"SnapshotId": "snap-1", "VolumeType": "gp3", "Encrypted": True, "DeleteOnTermination": True}
     assert device["Ebs"] == always | wanted
+
+
+@pytest.mark.parametrize(("volumes", "rate"), [(1, 300), (8, 300), (9, 250), (13, 150), (25, 100), (26, 0), (64, 0)])
+def test_many_volumes_at_once_are_filled_at_a_rate_that_aws_allows_for_all_of_them(volumes: int, rate: int) -> None:
+    assert initialization_mib_s(300, volumes=volumes) == rate
 
 
 def test_staging_instance_is_launched_with_the_data_as_it_is(moto: Moto, aws_session: AwsSession) -> None:

@@ -35,6 +35,12 @@ def test_record_is_the_same_after_a_restart(objects: FakeObjectStore) -> None:
     assert Records(objects, clock=Clock()).all() == {"job_a": RECORD}
 
 
+def test_record_of_a_volume_that_the_farm_fills_itself_is_the_same_after_a_restart(objects: FakeObjectStore) -> None:
+    filled_here = replace(RECORD, instance="", host="i-here", volume="vol-1")
+    Records(objects, clock=Clock()).save(filled_here)
+    assert Records(objects, clock=Clock()).find("job_a") == filled_here
+
+
 def test_job_without_a_record_has_none(objects: FakeObjectStore) -> None:
     records = Records(objects, clock=Clock())
     records.save(RECORD)

@@ -17,9 +17,10 @@ from click.testing import CliRunner, Result
 from app.bootstrap import hold_lock, open_database
 from app.cli import main
 from app.cli.local import opened_farm
+from supervisor.cloud.aws.identity import keep_identity
 from supervisor.cloud.ports import BlenderFound
 from supervisor.commands import accounts
-from supervisor.config import Config
+from supervisor.config import AwsConfig, Config
 from supervisor.domain.cost import Run
 from supervisor.store import runs
 from tests.fakes.farm import renting, set_price
@@ -177,6 +178,14 @@ def test_backup_taken_while_the_farm_is_in_use_makes_the_same_farm(data: Path, t
     for name in ("secrets.json", "store/keys.json"):
         assert (tmp_path / "again" / name).read_bytes() == (data / name).read_bytes()
         assert (tmp_path / "again" / name).stat().st_mode & 0o077 == 0
+
+
+def test_restored_farm_is_the_same_on_aws_and_finds_what_it_rented(data: Path, tmp_path: Path) -> None:
+    farm = keep_identity(data, AwsConfig())
+    assert kiln("backup", tmp_path / "farm.tar.gz", data=data).exit_code == 0
+    made = kiln("restore", tmp_path / "farm.tar.gz", data=tmp_path / "again")
+    assert "never serve both" in made.stderr
+    assert keep_identity(tmp_path / "again", AwsConfig()) == farm
 
 
 def test_backup_overwrites_nothing(data: Path, tmp_path: Path) -> None:

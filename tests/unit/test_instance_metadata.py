@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from nodeimage.instance.metadata import ENDPOINT_VARIABLE, NOTICE_S, TOKEN_TTL_S, Metadata, MetadataError, SpotAction
 from nodeimage.instance.notices import Notices
+from nodeimage.metadata import ENDPOINT_VARIABLE, NOTICE_S, TOKEN_TTL_S, Metadata, MetadataError, SpotAction
 from tests.aws.metadata_service import MetadataService
 from tests.waiting import wait_until
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from supervisor.domain.frame import FrameStatus
 from supervisor.domain.job import JobStatus
 from supervisor.domain.settings import JobSettings
 from supervisor.domain.workspace import WorkspaceMode
+from supervisor.farm import Farm
 from supervisor.lifecycle.intake import check_pending
 from tests.fakes.farm import FakeFarm
 from tests.fakes.node import FakeNodes
@@ -199,6 +201,25 @@ def test_a_job_is_not_cancelled_before_its_late_instances_are_seen_and_ended(ben
 
     assert bench.status(job) is JobStatus.CANCELLED
     assert bench.cloud.compute.alive() == []
+
+
+@pytest.mark.parametrize(("command", "ended"), [(commands.cancel_job, JobStatus.CANCELLED), (commands.pause_job, JobStatus.PAUSED)])
+def test_a_job_that_is_stopped_while_its_files_are_prepared_ends_when_nothing_of_that_is_paid_for(
+    bench: FakeFarm, command: Callable[[Farm, str], None], ended: JobStatus
+) -> None:
+    bench.cloud.workspaces.is_slow = bench.cloud.workspaces.is_slow_to_go = True
+    job = bench.a_submitted_job(frames="1-4")
+    bench.tick()
+    command(bench.farm, job)
+    bench.tick()
+    bench.tick()
+    assert bench.status(job) is JobStatus.RELEASING
+    assert "what prepared its files is still to be given back" in queries.job_summary(bench.farm, job).reason
+
+    bench.cloud.workspaces.is_slow_to_go = False
+    bench.tick()
+
+    assert bench.status(job) is ended
 
 
 def test_a_launch_that_was_lost_is_a_problem_until_another_comes_to_something(bench: FakeFarm, nodes: FakeNodes) -> None:

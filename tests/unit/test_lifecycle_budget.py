@@ -297,6 +297,16 @@ def test_what_has_no_known_price_is_not_begun_under_a_cap(tmp_path: Path) -> Non
         commands.submit_job(bench.farm, bench.a_draft(), settings)
 
 
+def test_only_the_types_whose_price_is_not_known_are_named(tmp_path: Path) -> None:
+    bench = a_renting_farm(tmp_path)
+    bench.cloud.prices.default = None
+    bench.cloud.prices.by_type[("known-large", Market.ON_DEMAND)] = Decimal(1)
+    settings = JobSettings(instance_types=("known-large", "odd-large", "odd-small"), max_cost_usd=Decimal(5))
+
+    with pytest.raises(OverBudget, match="does not know what odd-large, odd-small cost"):
+        commands.submit_job(bench.farm, bench.a_draft(), settings)
+
+
 def test_a_price_that_is_no_longer_known_pauses_a_job_that_waits_for_an_instance(tmp_path: Path) -> None:
     bench = a_renting_farm(tmp_path)
     job = bench.a_submitted_job(settings=capped("5"))

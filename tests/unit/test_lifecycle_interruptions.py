@@ -278,6 +278,18 @@ def test_the_page_says_that_the_cloud_takes_it_back_and_later_that_it_did(bench:
     assert ended.doing == "taken back by the cloud"
 
 
+def test_a_node_that_has_given_its_frame_back_does_not_seem_to_wait_for_another(bench: FakeFarm, nodes: FakeNodes) -> None:
+    job = _rendering(bench, nodes, count=1)
+    doomed = nodes.only()
+    doomed.hear_notice(in_s=120)
+    doomed.beat(NodeState.IDLE)
+    bench.tick()
+
+    shown = next(one for one in queries.job_instances(bench.farm, job) if one.id == doomed.instance.id)
+
+    assert shown.doing == "waiting to be taken back by the cloud"
+
+
 def test_an_instance_taken_back_without_a_notice_was_taken_back_when_it_ended(bench: FakeFarm, nodes: FakeNodes) -> None:
     job = _rendering(bench, nodes, count=1)
 

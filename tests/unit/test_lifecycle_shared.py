@@ -14,13 +14,13 @@ from supervisor.cloud.ports import BlenderFound, Refused, Throttled
 from supervisor.commands import jobs as commands
 from supervisor.config import CloudConfig, Config, LaunchConfig, MoneyConfig, PoolConfig
 from supervisor.domain.frame import FrameStatus
-from supervisor.domain.instance import InstanceStatus
+from supervisor.domain.instance import InstanceStatus, Market
 from supervisor.domain.job import ENDED, JobStatus
 from supervisor.domain.settings import JobSettings
 from supervisor.domain.workspace import WorkspaceMode
 from supervisor.lifecycle.books import Books
 from supervisor.lifecycle.sweep import sweep
-from supervisor.spending import month_spent
+from supervisor.spending import month_spent, usd_per_h
 from supervisor.store import instances, jobs
 from tests.fakes.farm import FakeFarm
 from tests.fakes.node import FakeNode, FakeNodes
@@ -253,7 +253,7 @@ def test_a_node_of_the_pool_that_is_silent_is_given_up_and_the_group_replaces_it
     silent = nodes.only()
     silent.take_job()
 
-    _ticks(bench, 9, after_s=10)
+    _ticks(bench, 11, after_s=10)
 
     assert silent.instance.id not in {one.id for one in bench.cloud.compute.alive()}
     assert len(bench.cloud.pool.members()) == 1
@@ -462,3 +462,23 @@ def test_a_deleted_job_takes_no_instance_of_the_pool_along(bench: FakeFarm, node
 
     with bench.farm.db.read() as connection:
         assert [one.works_for for one in instances.pool_instances(connection)] == [""]
+
+
+def test_what_a_job_would_rent_by_itself_is_neither_checked_nor_counted(bench: FakeFarm) -> None:
+    bench.cloud.prices.default = Decimal("0.714")
+    wish = JobSettings(frames="1-3", market=Market.SPOT, max_price_usd_per_h=Decimal("0.01"), instance_types=("g5.xlarge",), instances=40)
+    job = bench.a_submitted_job(settings=wish)
+    [needs] = bench.cloud.premises.asked_for
+    assert (needs.market, needs.max_price_usd_per_h, needs.instance_types, needs.instances) == (Market.ON_DEMAND, None, (), 8)
+    assert usd_per_h(bench.farm, "c7i.4xlarge", queries.job_detail(bench.farm, job).settings) == Decimal("0.714")
+
+
+def test_a_clouds_clock_that_is_ahead_of_the_farms_stops_nothing(bench: FakeFarm, nodes: FakeNodes) -> None:
+    job = _a_job(bench)
+    _ticks(bench, 2)
+    bench.clock.pass_s(-30)
+    for _ in range(2):
+        nodes.only().take_job()
+        bench.tick()
+    assert bench.status(job) is JobStatus.RENDERING
+    assert _run(bench, nodes, job) == [JobStatus.COMPLETED]

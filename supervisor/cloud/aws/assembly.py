@@ -15,6 +15,7 @@ from .identity import Identity
 from .inventory import Inventory
 from .launch_site import LaunchSite
 from .orphans import Claims, Orphans
+from .own_volumes import OwnVolumes, Processes, Whereabouts
 from .premises import AwsPremises, Doctor
 from .session import AwsSession
 from .staging_hands import StagingHands
@@ -22,6 +23,29 @@ from .staging_places import StagingSite
 from .staging_sight import Sight
 from .workspace_records import Records
 from .workspaces import AwsWorkspaces
+
+
+def open_own_volumes(
+    session: AwsSession,
+    identity: Identity,
+    *,
+    site: LaunchSite,
+    workspace: WorkspaceConfig,
+    machine: Whereabouts,
+    fillings: Processes,
+    clock: Callable[[], float],
+) -> OwnVolumes:
+    """The volumes that the farm fills itself, one of them in a process. Units:   clock: monotonic seconds"""
+    return OwnVolumes(
+        session,
+        farm=identity.farm,
+        filled_by=workspace.filled_by,
+        machine=machine,
+        fillings=fillings,
+        told=site.told_to_stage,
+        throughput_mib_s=workspace.volume_throughput_mib_s,
+        clock=clock,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +58,7 @@ class AwsPlace:
     objects: ObjectStore
     aws: AwsConfig
     workspace: WorkspaceConfig
+    own: OwnVolumes
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def open_workspaces(self) -> AwsWorkspaces:
@@ -44,6 +69,7 @@ class AwsPlace:
             records=records,
             sight=Sight(self._inventory(), self.objects, clock=self.clock),
             hands=self._hands(),
+            own=self.own,
             config=self.workspace,
             believed_s=self.aws.describe_s,
             release_template=self.site.versions.delete,
@@ -68,6 +94,7 @@ class AwsPlace:
             self.session,
             inventory=self._inventory(),
             hands=self._hands(),
+            own=self.own,
             versions=self.site.versions,
             uploads=uploads,
             claims=Claims(needed=workspaces.needed, builds=builds),

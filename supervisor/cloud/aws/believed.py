@@ -27,6 +27,11 @@ class Believed(Generic[_T]):
                 self._seen = self._look(), self._clock()
             return self._seen[0]
 
+    def believe(self, seen: _T) -> None:
+        """Take in what was learnt otherwise."""
+        with self._lock:
+            self._seen = seen, self._clock()
+
     def forget(self) -> None:
         """Look again at the next call."""
         with self._lock:

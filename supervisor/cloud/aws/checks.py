@@ -33,6 +33,7 @@ from .errors import aws_errors
 from .images import build_one
 from .instance_types import InstanceType
 from .launch_site import LaunchSite, Place
+from .own_volumes import OwnVolumes
 from .permissions import look_at_permissions
 from .policy import SPOT_ROLE, Part
 from .policy import Place as PolicyPlace
@@ -49,7 +50,7 @@ _BELIEVED_S = 60.0
 _PROBES = ("doctor/check", "received/doctor/check")
 #: What the farm does by itself, and what an administrator may do for it.
 _EVERY_DAY = (Part.RUN, Part.POOL)
-_PART_WORDS = {Part.SET_UP: "set up", Part.BUILD: "build images"}
+_PART_WORDS = {Part.SET_UP: "set up", Part.BUILD: "build images", Part.FILL: "fill volumes itself"}
 _SIGNED_OUT = Check(name="AWS credentials", is_ok=False, text=SIGNED_OUT, remedy=SIGN_IN)
 _SET_UP = "use the AWS page, or run `kiln aws setup`"
 
@@ -67,6 +68,7 @@ class AwsDoctor:
         prices: Prices,
         price_problem: Callable[[], str],
         launch: LaunchConfig,
+        own: OwnVolumes,
         clock: Callable[[], float] = monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -78,6 +80,7 @@ class AwsDoctor:
         self._prices = prices
         self._price_problem = price_problem
         self._max_instances = launch.max_instances
+        self._own = own
         self._now = now
         self._quotas: dict[Quota, Believed[int]] = {}
         self._clock = clock
@@ -94,6 +97,7 @@ class AwsDoctor:
             ("buckets", self._check_buckets),
             ("images", self._check_images),
             ("places", self._check_places),
+            ("volumes", self._check_volumes),
             ("quotas", self._check_quotas),
             ("prices", self._check_prices),
         )
@@ -208,6 +212,9 @@ class AwsDoctor:
             except Refused as error:
                 remedy = "change [aws] instance_types, or do what is said"
                 yield Check(name=f"instance type {name}", is_ok=False, is_warning=True, text=str(error), remedy=remedy)
+
+    def _check_volumes(self) -> Iterator[Check]:
+        yield self._own.check()
 
     def _check_quotas(self) -> Iterator[Check]:
         types = self._site.types.find(self._site.default_types)

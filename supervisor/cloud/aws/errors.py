@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -20,7 +21,10 @@ NO_CAPACITY_CODES = frozenset(
         "InsufficientFreeAddressesInSubnet",
         "InsufficientVolumeCapacity",
         "InstanceLimitExceeded",
+        "MaxIOPSLimitExceeded",
         "MaxSpotInstanceCountExceeded",
+        "PendingVerification",
+        "ReservationCapacityExceeded",
         "SpotMaxPriceTooLow",
         "UnfulfillableCapacity",
         "VcpuLimitExceeded",
@@ -32,10 +36,17 @@ NO_CAPACITY_CODES = frozenset(
 )
 THROTTLED_CODES = frozenset(
     {
+        "BandwidthLimitExceeded",
+        "ConcurrentModification",
+        "ConcurrentModificationException",
         "EC2ThrottledException",
+        "OperationAborted",
+        "PriorRequestNotComplete",
         "ResourceContention",
         "ScalingActivityInProgress",
         "RequestLimitExceeded",
+        "RequestThrottled",
+        "RequestThrottledException",
         "SnapshotCreationPerVolumeRateExceeded",
         "SlowDown",
         "Throttling",
@@ -56,9 +67,29 @@ _REMEDIES = {
     "SignatureDoesNotMatch": "the secret key is wrong, or this machine's clock is",
     "ExpiredToken": "the credentials have run out: sign in again, or give the farm keys that last",
     "RequestExpired": "this machine's clock is wrong, or the credentials have run out",
+    "PendingVerification": "AWS is still looking at this new account, which takes minutes to some hours; the farm asks again",
+    "Blocked": "AWS has blocked this account: see the mails and the support cases of whoever owns it",
+    "NoSuchEntity": "where it was made a moment ago, IAM needs some seconds to know it: repeat this",
+    "InvalidGroup.NotFound": "where it was made a moment ago, EC2 needs some seconds to know it: repeat this",
+    "OperationAborted": "S3 is still at something else with this bucket: repeat this in a minute",
     "OptInRequired": "the account has not signed up for this service yet: open it in the AWS console once",
     "AuthFailure.ServiceLinkedRoleCreationNotPermitted": "the account has no role for spot instances yet: `kiln aws setup` makes it",
 }
+#: A launch names something that was made a moment ago, and the part of AWS that is asked has not heard of it; or that is gone since the
+#: farm looked. IAM's news take seconds, two minutes at times. Source: IAM user guide, troubleshooting ("changes that I make are not always
+#: immediately visible"); EC2 API reference, eventual consistency; as of 2026-01
+NOT_SEEN_YET_CODES = frozenset(
+    {
+        "InvalidAMIID.NotFound",
+        "InvalidAMIID.Unavailable",
+        "InvalidGroup.NotFound",
+        "InvalidSecurityGroupID.NotFound",
+        "InvalidSnapshot.NotFound",
+        "InvalidSubnetID.NotFound",
+    }
+)
+#: The same of an instance profile, for which EC2 has no code but InvalidParameterValue.
+_PROFILE_NOT_SEEN = re.compile(r"Invalid IAM Instance Profile|has no associated IAM Roles", re.IGNORECASE)
 UNREACHABLE_CODES = frozenset(
     {"InternalError", "InternalFailure", "InternalServerError", "ServiceUnavailable", "Unavailable", "RequestTimeout"}
 )
@@ -68,11 +99,32 @@ def error_code(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
+_ABSENT = frozenset(
+    {
+        "404",
+        "InvalidLaunchTemplateId.NotFound",
+        "NoSuchBucket",
+        "NoSuchEntity",
+        "NoSuchEntityException",
+        "NoSuchKey",
+        "NoSuchResourceException",  # Service Quotas: the account has no value of its own
+    }
+)
+
+
 def is_absent(error: ClientError) -> bool:
     """Say whether the answer is that there is no such thing (any more, or not to be seen yet)."""
     code = error_code(error)
-    absent = {"NoSuchEntity", "NoSuchEntityException", "404", "NoSuchBucket", "NoSuchKey", "InvalidLaunchTemplateId.NotFound"}
-    return code in absent or code.endswith((".NotFound", ".NotFoundException", "NotFoundException"))
+    return code in _ABSENT or code.endswith((".NotFound", ".NotFoundException", "NotFoundException"))
+
+
+def is_not_seen_yet(code: str, message: str) -> bool:
+    """Say whether a launch is refused for something that may be known a moment later: asking again may help."""
+    return code in NOT_SEEN_YET_CODES or bool(_PROFILE_NOT_SEEN.search(message))
+
+
+def error_message(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Message", ""))
 
 
 @contextmanager
@@ -105,8 +157,7 @@ def aws_errors(what: str) -> Iterator[None]:
 
 def sorted_error(what: str, error: ClientError) -> CloudError:
     """Sort an answer of AWS. Source: EC2 API reference, error codes, as of 2026-01"""
-    message = error.response.get("Error", {}).get("Message", "") or "AWS refused"
-    return error_of(error_code(error), f"can't {what}: {message}", status=_status(error))
+    return error_of(error_code(error), f"can't {what}: {error_message(error) or 'AWS refused'}", status=_status(error))
 
 
 def error_of(code: str, text: str, *, status: int = 400) -> CloudError:

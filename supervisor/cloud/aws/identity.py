@@ -18,6 +18,7 @@ JOB_TAG = "kiln:job"
 REQUEST_TAG = "kiln:request"
 ROLE_TAG = "kiln:role"
 CONTENT_TAG = "kiln:content"  #: hash of a workspace's files
+HOST_TAG = "kiln:host"  #: the farm's own instance, that a volume was made for
 IMAGE_TAG = "kiln:image"  #: hash of the recipe that an image was built from
 BLENDERS_TAG = "kiln:blenders"
 PROTOCOL_TAG = "kiln:protocol"

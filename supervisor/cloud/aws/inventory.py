@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 from nodeimage.launch import Role
 
 from .errors import aws_errors, is_absent
-from .identity import CONTENT_TAG, FARM_TAG, IMAGE_TAG, JOB_TAG, REQUEST_TAG, ROLE_TAG, tags_of
+from .identity import CONTENT_TAG, FARM_TAG, HOST_TAG, IMAGE_TAG, JOB_TAG, REQUEST_TAG, ROLE_TAG, tags_of
 from .session import AwsSession
 
 _GROUP_TAG = "aws:autoscaling:groupName"
@@ -62,6 +62,8 @@ class FarmVolume:
     is_blank: bool  #: made empty; False: of a snapshot, such as an image's
     device: str = ""  #: where it is attached; empty: nowhere
     instance: str = ""
+    attachment: str = ""  #: EC2's word for how far that is: attaching | attached | detaching | busy
+    host: str = ""  #: the farm's own instance, that it was made to be filled by; empty: it came with another instance
     iops: int = 0
     throughput_mib_s: int = 0
 
@@ -73,6 +75,11 @@ class FarmVolume:
     def is_free(self) -> bool:
         """Whether it can be deleted: nothing is attached to it."""
         return self.state in {"available", "error"}
+
+    @property
+    def is_at_host(self) -> bool:
+        """Whether the farm attached it to its own instance, and has to detach it."""
+        return bool(self.host) and self.instance == self.host and not self.is_ending
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,6 +206,8 @@ def _volume(shown: Mapping[str, Any]) -> FarmVolume:
         is_blank=not shown.get("SnapshotId"),
         device=attached.get("Device", ""),
         instance=attached.get("InstanceId", ""),
+        attachment=attached.get("State", ""),
+        host=tags.get(HOST_TAG, ""),
         iops=shown.get("Iops", 0),
         throughput_mib_s=shown.get("Throughput", 0),
     )

@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 from nodeimage.launch import Role
 from supervisor.cloud.ports import CloudError, LaunchSpec, NoCapacity, Throttled, Unreachable
 
-from .errors import aws_errors, error_code, is_absent
+from .errors import aws_errors, error_code, error_message, is_absent, is_not_seen_yet
 from .fleet import errors_in, fleet_request, instances_in, launching, refusal
 from .identity import FARM_TAG, JOB_TAG, REQUEST_TAG, ROLE_TAG, Identity
 from .launch_site import LaunchSite, Place
@@ -24,16 +24,10 @@ log = structlog.get_logger(__name__)
 
 #: The version that the launch was to be a version of is not there (yet): listings may be late.
 _NO_VERSION = "InvalidLaunchTemplateId.VersionNotFound"
-#: Something else that a launch is made of is gone: what was looked up of the account is looked up again.
-_GONE_CODES = frozenset(
-    {
-        "InvalidAMIID.NotFound",
-        "InvalidAMIID.Unavailable",
-        "InvalidSubnetID.NotFound",
-        "InvalidGroup.NotFound",
-        "InvalidSecurityGroupID.NotFound",
-    }
-)
+#: Something that a launch is made of is not there: asked for again so long, then it is a person's to mend.
+_SEEN_WITHIN_S = 180.0
+#: In what EC2 says where volumes can't be filled from their snapshot at the rate that was asked for. It documents no code for that.
+_FILLING = "initialization rate"
 _TOKEN_USED = "IdempotentParameterMismatch"
 #: What a request brought that another process asked is described within this time.
 _SHOWN_WITHIN_S = 60.0
@@ -56,6 +50,7 @@ class Launcher:
         self._answers: dict[str, tuple[str, ...]] = {}  #: request -> what it brought, as far as this process asked
         self._attempts: dict[str, int] = {}  #: request -> how many of its fleets came to nothing for a passing reason
         self._used_since: dict[str, float] = {}  #: request whose token was used otherwise -> since when that is known
+        self._unseen_since: dict[str, float] = {}  #: request for something that AWS does not know (yet) -> since when
 
     @property
     def _ec2(self) -> Any:  # Any: boto3's clients are made at run time
@@ -97,22 +92,19 @@ class Launcher:
                 del self._answers[next(iter(self._answers))]
             self._attempts.pop(request, None)
             self._used_since.pop(request, None)
+            self._unseen_since.pop(request, None)
         log.info("fleet launched", job=spec.job, request=request, asked=count, granted=len(ids))
         return ids
 
     def _launch(self, spec: LaunchSpec, count: int, request: str) -> tuple[str, ...]:
         token = self._token(request)
         places = self._site.places(spec.instance_types, spec.blender_version)
-        # the root volume that the version asks for must hold any of the images
-        image = max((place.image for place in places), key=lambda image: image.root_gib)
-        data = self._site.render_data(
-            image, job=spec.job, workspace=spec.workspace, workspace_bytes=spec.workspace_bytes, blender=spec.blender_version
-        )
+        data = self._site.render_data(places, spec, count=count)
         version = self._site.versions.ensure(data, job=spec.job, workspace=spec.workspace, token=token)
         asked = fleet_request(
             template=self._identity.name,
             version=version,
-            image=image.id,
+            image=data["ImageId"],
             places=places,
             spec=spec,
             count=count,
@@ -142,7 +134,7 @@ class Launcher:
             except ClientError as error:
                 if error_code(error) == _TOKEN_USED:
                     return {"Instances": [{"InstanceIds": self._tagged(spec, request)}]}
-                self._look_again(error_code(error), spec, request)
+                self._look_again(error_code(error), error_message(error), spec, request)
                 raise
         # EC2 may answer a repeated request with the fleet's id alone
         return answer if instances_in(answer) or answer.get("Errors") else self._describe_fleet(answer["FleetId"])
@@ -163,21 +155,31 @@ class Launcher:
     def _refusal(self, answer: Mapping[str, Any], places: Sequence[Place], spec: LaunchSpec, request: str) -> CloudError:
         """Why a fleet launched nothing."""
         errors = errors_in(answer, places)
-        for code in {each.code for each in errors}:
-            self._look_again(code, spec, request)
+        for code, message in dict.fromkeys((each.code, each.message) for each in errors):
+            self._look_again(code, message, spec, request)
         error = refusal(errors, spec)
         if isinstance(error, Throttled | Unreachable):
             self._count_attempt(request)
         return error
 
-    def _look_again(self, code: str, spec: LaunchSpec, request: str) -> None:
+    def _look_again(self, code: str, message: str, spec: LaunchSpec, request: str) -> None:
         """Forget what was looked up, where something of it is not there. Errors: Unreachable - the next tick may find it"""
-        if code in _GONE_CODES:
-            self._site.forget()
         if code == _NO_VERSION:
             self._site.versions.forget(spec.job)
             self._count_attempt(request)
             raise Unreachable(f"can't {launching(spec)}: its version of the launch template is not to be seen yet")
+        if _FILLING in message.lower():
+            self._site.fill_as_it_comes()
+            self._count_attempt(request)
+            raise Unreachable(f"can't {launching(spec)}: {message} ({code}); asked for again without a rate")
+        if not is_not_seen_yet(code, message):
+            return
+        self._site.forget()
+        since = self._unseen_since.setdefault(request, self._clock())
+        if self._clock() - since < _SEEN_WITHIN_S:
+            self._count_attempt(request)
+            raise Unreachable(f"can't {launching(spec)}: {message} ({code}); where it was made a moment ago, AWS has not heard of it yet")
+        del self._unseen_since[request]
 
     def _count_attempt(self, request: str) -> None:
         self._attempts[request] = self._attempts.get(request, 0) + 1

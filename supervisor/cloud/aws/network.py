@@ -29,6 +29,7 @@ class Subnet:
     id: str
     zone: str
     vpc: str
+    free_addresses: int = 0  #: when it was looked at
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -41,8 +42,8 @@ class Rule:
     to: str  #: addresses, or the id of a group or prefix list
 
 
-#: What EC2 lets out of a new group.
-_EVERYTHING_OUT = frozenset({Rule("-1", -1, -1, "0.0.0.0/0")})
+#: What EC2 lets out of a new group; to IPv6 addresses where the network has some.
+_EVERYTHING_OUT = frozenset(Rule("-1", -1, -1, to) for to in _ANYWHERE)
 
 
 def find_subnets(session: AwsSession, names: Sequence[str]) -> tuple[Subnet, ...]:
@@ -53,9 +54,9 @@ def find_subnets(session: AwsSession, names: Sequence[str]) -> tuple[Subnet, ...
     chosen = {"SubnetIds": list(names)} if names else {"Filters": [{"Name": "default-for-az", "Values": ["true"]}]}
     with aws_errors("look for the subnets"):
         pages = session.client("ec2").get_paginator("describe_subnets").paginate(**chosen)
-        found = [
-            Subnet(id=each["SubnetId"], zone=each["AvailabilityZone"], vpc=each["VpcId"]) for page in pages for each in page["Subnets"]
-        ]
+        shown = [_subnet(each) for page in pages for each in page["Subnets"]]
+    # A local zone has prices and types of its own: it is used where it is named alone.
+    found = shown if names else [subnet for subnet in shown if is_zone_of(session.region, subnet.zone)]
     if not found:
         raise Refused(
             f"the account has no default subnets in {session.region}: name subnets of yours in [aws] subnets, "
@@ -64,6 +65,26 @@ def find_subnets(session: AwsSession, names: Sequence[str]) -> tuple[Subnet, ...
     if len({subnet.vpc for subnet in found}) > 1:
         raise Refused("the subnets in [aws] subnets lie in several networks (VPCs): name subnets of one of them")
     return tuple(sorted(found, key=lambda subnet: (subnet.zone, subnet.id)))
+
+
+def _subnet(shown: Mapping[str, Any]) -> Subnet:
+    return Subnet(
+        id=shown["SubnetId"], zone=shown["AvailabilityZone"], vpc=shown["VpcId"], free_addresses=shown.get("AvailableIpAddressCount", 0)
+    )
+
+
+def is_zone_of(region: str, zone: str) -> bool:
+    """Say whether a zone is the region's own, such as us-east-1a: no local zone (us-east-1-bos-1a), none at a telephone company's."""
+    return zone[:-1] == region
+
+
+def one_in_each_zone(subnets: Iterable[Subnet]) -> tuple[Subnet, ...]:
+    """Of the subnets of a zone that with most room: EC2 takes a type in a zone once in a fleet (InvalidFleetConfig: duplicate pools)."""
+    best: dict[str, Subnet] = {}
+    for subnet in subnets:
+        if subnet.zone not in best or subnet.free_addresses > best[subnet.zone].free_addresses:
+            best[subnet.zone] = subnet
+    return tuple(best.values())
 
 
 class SecurityGroup:

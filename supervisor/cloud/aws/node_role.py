@@ -11,7 +11,8 @@ from supervisor.cloud.ports import Removal, RemovalState, SetupStep, StepState
 
 from .errors import aws_errors, error_code, is_absent, suppress_absent
 from .identity import FARM_TAG, Identity, tag_list
-from .policy import SCALING_ROLE, SCALING_SERVICE, SPOT_ROLE, SPOT_SERVICE, Place, node_policy, trust_policy
+from .node_policy import node_policy, trust_policy
+from .policy import SCALING_ROLE, SCALING_SERVICE, SPOT_ROLE, SPOT_SERVICE, Place
 from .session import AwsSession
 
 _POLICY = "kiln-node"

@@ -16,6 +16,7 @@ from supervisor.cloud.stray_uploads import stray_uploads
 
 from .errors import aws_errors, suppress_absent
 from .inventory import Inventory
+from .own_volumes import OwnVolumes
 from .session import AwsSession
 from .staging_hands import StagingHands
 from .strays import GRACE, Kind, Needed, Owners, Stock, Stray, strays_in
@@ -50,6 +51,7 @@ class Orphans:
         *,
         inventory: Inventory,
         hands: StagingHands,
+        own: OwnVolumes,
         versions: TemplateVersions,
         uploads: Sequence[S3Uploads],
         claims: Claims,
@@ -59,6 +61,7 @@ class Orphans:
         self._session = session
         self._inventory = inventory
         self._hands = hands
+        self._own = own
         self._versions = versions
         self._uploads = uploads
         self._claims = claims
@@ -125,6 +128,7 @@ class Orphans:
         removals: dict[Kind, Callable[[], object]] = {
             Kind.INSTANCE: lambda: self._hands.end([stray.id], stock.volumes),
             Kind.FLEET: lambda: self._delete_fleet(stray.id),
+            Kind.HELD_VOLUME: lambda: self._let_go(stray.id, stock),
             Kind.VOLUME: lambda: self._hands.delete_volumes([stray.id]),
             Kind.SNAPSHOT: lambda: self._hands.delete_snapshots([stray.id]),
             Kind.TEMPLATE: lambda: self._versions.delete(stray.id),
@@ -145,6 +149,11 @@ class Orphans:
     @property
     def _ec2(self) -> Any:  # Any: boto3's clients are made at run time
         return self._session.client("ec2")
+
+    def _let_go(self, id: str, stock: Stock) -> None:
+        """Errors: Refused - it can't be detached yet"""
+        if self._own.let_go(each for each in stock.volumes if each.id == id):
+            raise Refused(f"{id} can't be detached yet")
 
     def _delete_fleet(self, id: str) -> None:
         with aws_errors(f"delete the fleet {id}"), suppress_absent():

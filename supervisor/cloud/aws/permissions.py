@@ -16,7 +16,7 @@ from .operations import OPERATIONS
 from .policy import Part, Place, Statement, statements
 from .session import AwsSession
 
-_DENIED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "UnauthorizedException"})
+DENIED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "UnauthorizedException"})
 #: What EC2 wants to know of a call before it says whether it would be allowed.
 _NEEDED: Mapping[str, Mapping[str, Any]] = {"DescribeLaunchTemplateVersions": {"Versions": ["$Default"]}}
 
@@ -73,7 +73,7 @@ def _simulated(session: AwsSession, granted: Sequence[Statement], source: str, *
             found += [(statement.part, *result) for result in _simulate(session.client("iam"), statement, source, account)]
     except ClientError as error:
         # the simulator is no part of the policy: most farms may not ask it
-        if error_code(error) in _DENIED | {"NoSuchEntity", "InvalidInput"}:
+        if error_code(error) in DENIED | {"NoSuchEntity", "InvalidInput"}:
             return None
         with aws_errors("ask IAM for the farm's permissions"):
             raise
@@ -100,7 +100,10 @@ def _example(pattern: str, account: str) -> str:
     """One resource that a statement's pattern covers."""
     if pattern == "*":
         return pattern
-    return pattern.replace(":*:", f":{account}:").replace("::*:", f"::{account}:").replace("/*", "/x").replace(":*", ":x/x")
+    _, partition, service, region, *rest = pattern.split(":", 5)
+    # "arn:aws:ec2:eu-central-1:*" is everything of EC2's there, whosever: a resource has a name as well
+    owner, thing = rest if len(rest) == 2 else (account, "x/x")
+    return ":".join(("arn", partition, service, region, owner.replace("*", account), thing.replace("*", "x")))
 
 
 def _reads(session: AwsSession, place: Place) -> Iterator[tuple[str, Callable[[], object]]]:
@@ -145,5 +148,5 @@ def _is_allowed(call: Callable[[], object]) -> bool:
     try:
         call()
     except ClientError as error:
-        return error_code(error) not in _DENIED
+        return error_code(error) not in DENIED
     return True

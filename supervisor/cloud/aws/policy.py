@@ -1,4 +1,4 @@
-"""What the farm may do on AWS: the least IAM policy that allows what it calls, as data, and the policy of its nodes."""
+"""What the farm may do on AWS: the least IAM policy that allows what it calls, as data."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from nodeimage.protocol import AGENT_PREFIX, PROJECTS_PREFIX, RECEIVED_PREFIX
-
 from .identity import FARM_TAG, Identity
 from .operations import OPERATIONS
 
-_VERSION = "2012-10-17"
+VERSION = "2012-10-17"
 #: Characters without white space that a managed policy may have. Source: IAM quotas, 2026-01
 MOST_CHARACTERS = 6144
 #: Kins of statements: on what is the farm's by its tag; on what is made with that tag.
@@ -33,6 +31,7 @@ class Part(StrEnum):
     SET_UP = "setup"  #: and taking it down
     BUILD = "build"  #: images
     POOL = "pool"  #: a pool of instances that all jobs share
+    FILL = "fill"  #: volumes, on the farm's own instance
 
 
 #: They know no resources. Also a farm without a shared pool looks whether there is one left of before.
@@ -115,15 +114,16 @@ def partition_of(region: str) -> str:
     return "aws"
 
 
-def parts_of(*, has_pool: bool) -> tuple[Part, ...]:
+def parts_of(*, has_pool: bool, fills_volumes: bool) -> tuple[Part, ...]:
     """What a farm does, by how it is configured."""
-    return tuple(part for part in Part if has_pool or part is not Part.POOL)
+    without = {Part.POOL: not has_pool, Part.FILL: not fills_volumes}
+    return tuple(part for part in Part if not without.get(part))
 
 
 def farm_policy(place: Place, *, parts: Iterable[Part] = tuple(Part)) -> dict[str, Any]:
     """The least policy that the farm's own keys need, as IAM takes it."""
     chosen = frozenset(parts)
-    found = _policy(_merged(each for each in statements(place) if each.part in chosen))
+    found = policy_of(_merged(each for each in statements(place) if each.part in chosen))
     if len(json.dumps(found, separators=(",", ":"))) > MOST_CHARACTERS:
         # names of statements are for people alone
         found["Statement"] = [{key: value for key, value in each.items() if key != "Sid"} for each in found["Statement"]]
@@ -142,7 +142,7 @@ def _merged(chosen: Iterable[Statement]) -> Iterator[Statement]:
 
 
 def statements(place: Place) -> tuple[Statement, ...]:
-    parts = (_looking, _launching, _making, _own_things, _buckets, _setting_up, _building, _pooling)
+    parts = (_looking, _launching, _making, _own_things, _buckets, _setting_up, _building, _pooling, _filling)
     return tuple(statement for part in parts for statement in part(place))
 
 
@@ -413,6 +413,42 @@ def _pooling(place: Place) -> tuple[Statement, ...]:
     )
 
 
+def _filling(place: Place) -> tuple[Statement, ...]:
+    made = requested(place)["StringEquals"]
+    return (
+        Statement(
+            sid="VolumesToFill",
+            part=Part.FILL,
+            actions=("ec2:CreateVolume",),
+            resources=place.ec2("volume"),
+            conditions=requested(place),
+            kin=_MADE,
+        ),
+        Statement(
+            sid="TagVolumesToFill",
+            part=Part.FILL,
+            actions=("ec2:CreateTags",),
+            resources=place.ec2("volume"),
+            conditions={"StringEquals": {**made, "ec2:CreateAction": "CreateVolume"}},
+        ),
+        Statement(
+            sid="OursToFill",
+            part=Part.FILL,
+            actions=("ec2:AttachVolume", "ec2:DetachVolume"),
+            resources=(f"arn:{place.partition}:ec2:{place.region}:*",),
+            conditions=own(place),
+            kin=_OURS,
+        ),
+        # The instance that the farm runs on bears no tag of the farm's. What may be attached to one, or taken from it, is the farm's alone.
+        Statement(
+            sid="InstancesToFillOn",
+            part=Part.FILL,
+            actions=("ec2:AttachVolume", "ec2:DetachVolume"),
+            resources=place.ec2("instance"),
+        ),
+    )
+
+
 def requested(place: Place) -> dict[str, dict[str, str | list[str]]]:
     """The condition that what is made bears the farm's tag from the start."""
     return {"StringEquals": {f"aws:RequestTag/{FARM_TAG}": place.identity.farm}}
@@ -423,42 +459,6 @@ def own(place: Place) -> dict[str, dict[str, str | list[str]]]:
     return {"StringEquals": {f"aws:ResourceTag/{FARM_TAG}": place.identity.farm}}
 
 
-def node_policy(place: Place) -> dict[str, Any]:
-    """What an instance's role allows: read what it renders, deliver into what it was rented for, and nothing else."""
-    projects, received = (f"arn:{place.partition}:s3:::{name}" for name in (place.identity.projects_bucket, place.identity.received_bucket))
-    return _policy(
-        (
-            Statement(
-                sid="ReadProjects",
-                part=Part.RUN,
-                actions=("s3:GetObject",),
-                resources=(f"{projects}/{PROJECTS_PREFIX}*", f"{projects}/{AGENT_PREFIX}*"),
-            ),
-            Statement(
-                sid="Deliver",
-                part=Part.RUN,
-                actions=("s3:AbortMultipartUpload", "s3:DeleteObject", "s3:GetObject", "s3:PutObject"),
-                resources=(f"{received}/{RECEIVED_PREFIX}*",),
-            ),
-            # "IfExists": S3 answers 404 for what is not there only to those who may list, and then there is no prefix to compare.
-            Statement(
-                sid="ListReceived",
-                part=Part.RUN,
-                actions=("s3:ListBucket",),
-                resources=(received,),
-                conditions={"StringLikeIfExists": {"s3:prefix": f"{RECEIVED_PREFIX}*"}},
-            ),
-        )
-    )
-
-
-def trust_policy(place: Place) -> dict[str, Any]:
-    """Who may take the nodes' role: EC2, for the instances."""
-    return {
-        "Version": _VERSION,
-        "Statement": [{"Effect": "Allow", "Principal": {"Service": place.ec2_service}, "Action": "sts:AssumeRole"}],
-    }
-
-
-def _policy(chosen: Iterable[Statement]) -> dict[str, Any]:
-    return {"Version": _VERSION, "Statement": [each.document() for each in chosen]}
+def policy_of(chosen: Iterable[Statement]) -> dict[str, Any]:
+    """Statements as IAM takes them."""
+    return {"Version": VERSION, "Statement": [each.document() for each in chosen]}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -22,6 +22,9 @@ PRICING_REGION = "us-east-1"
 _ATTEMPTS = 4
 #: Where there are no credentials, they are looked for again so often: a role may be given to a machine that runs.
 _LOOK_AGAIN_S = 30.0
+
+#: Variables that botocore signs in by.
+_SIGN_IN_BY = frozenset({"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_DEFAULT_PROFILE"})
 
 #: What botocore calls the place that it found credentials in -> the same for people.
 _SOURCES = {
@@ -108,6 +111,15 @@ class AwsSession:
             return "keys that were typed on this farm's page"
         return _SOURCES.get(method, method)
 
+    def environment(self, base: Mapping[str, str]) -> dict[str, str]:
+        """The environment of a process that is to sign in as this session does, made of the one that this process has."""
+        if self._profile:
+            return {**_without_sign_in(base), "AWS_PROFILE": self._profile}
+        keys = self._keys or self._typed_keys()
+        if keys is None:
+            return dict(base)  # boto3 finds there what it found here
+        return {**_without_sign_in(base), "AWS_ACCESS_KEY_ID": keys.access_key, "AWS_SECRET_ACCESS_KEY": keys.secret_key}
+
     def change_keys(self, keys: Keys | None) -> None:
         """Keep other keys from now on, for the farm's user alone; None: forget them."""
         assert self._keys_file is not None, "only a session with a file for its keys is asked to change them"
@@ -171,6 +183,11 @@ class AwsSession:
             return Keys(**json.loads(self._keys_file.read_text()))
         except (OSError, ValueError, TypeError) as error:
             raise Refused(f"can't sign in to AWS: {self._keys_file.name} in the data folder can't be read; type the keys again") from error
+
+
+def _without_sign_in(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment without what boto3 would sign in by."""
+    return {name: value for name, value in environment.items() if name not in _SIGN_IN_BY}
 
 
 class _LateClient:

@@ -34,6 +34,7 @@ class Wishes:
     subnets: tuple[str, ...]
     blender_mirror: str = ""  #: where image builders fetch Blender
     has_pool: bool = False  #: jobs share a pool of instances
+    fills_volumes: bool = False  #: the farm is to fill volumes on its own instance
 
     @classmethod
     def of(cls, config: Config) -> Wishes:
@@ -44,6 +45,8 @@ class Wishes:
             subnets=words(config.aws.subnets),
             blender_mirror=config.ami.blender_mirror,
             has_pool=config.pool.mode == "shared",
+            # where it only does so if it may, whoever wants it gives it the part; what a shared pool works on needs no volumes
+            fills_volumes=config.workspace.filled_by == "farm" and config.pool.mode != "shared",
         )
 
 
@@ -73,7 +76,7 @@ class AwsSetup:
     @property
     def parts(self) -> tuple[Part, ...]:
         """What the farm's keys must be good for."""
-        return parts_of(has_pool=self._wishes.has_pool)
+        return parts_of(has_pool=self._wishes.has_pool, fills_volumes=self._wishes.fills_volumes)
 
     def plan(self, *, origin: str = "") -> Sequence[SetupStep]:
         """See how each thing is. Errors: CloudError"""

@@ -12,9 +12,9 @@ import structlog
 from botocore.exceptions import ClientError
 
 from nodeimage.launch import Role
-from supervisor.cloud.ports import NoCapacity
+from supervisor.cloud.ports import NoCapacity, Unreachable
 
-from .errors import aws_errors, error_code, is_absent
+from .errors import aws_errors, error_code, error_message, is_absent, is_not_seen_yet
 from .identity import CONTENT_TAG, FARM_TAG, JOB_TAG, REQUEST_TAG, ROLE_TAG, tag_list
 from .inventory import FarmInstance, FarmSnapshot, FarmVolume
 from .session import AwsSession
@@ -32,8 +32,14 @@ _NOT_OFFERED = frozenset({"Unsupported", "UnsupportedOperation"})
 _NOT_YET = frozenset({"IncorrectState", "IncorrectInstanceState", "VolumeInUse", "InvalidSnapshot.InUse"})
 
 
+def workspace_tags(farm: str, record: Record) -> dict[str, str]:
+    """The tags of whatever is made for a job's workspace."""
+    name = f"kiln-{farm} {record.job} files"
+    return {FARM_TAG: farm, JOB_TAG: record.job, ROLE_TAG: Role.STAGE.value, REQUEST_TAG: record.token, "Name": name}
+
+
 class TokenUsed(Exception):
-    """The token stands for an instance that was asked for with other parameters: the configuration has changed since."""
+    """The token stands for an instance, or a volume, that was asked for with other parameters: the configuration has changed since."""
 
 
 class StagingPlaces(Protocol):
@@ -84,6 +90,9 @@ class StagingHands:
             if error_code(error) in _NOT_OFFERED:
                 raise NoCapacity(f"{place.instance_type} is not offered in {place.subnet} ({error_code(error)})") from error
             self._site.forget()
+            if is_not_seen_yet(error_code(error), error_message(error)):
+                text = f"can't launch an instance that copies the files of {record.job}: {error_message(error)} ({error_code(error)})"
+                raise Unreachable(f"{text}; where it was made a moment ago, AWS has not heard of it yet") from error
             raise
         shown = answer["Instances"][0]
         log.info("staging instance launched", job=record.job, instance=shown["InstanceId"], type=place.instance_type, gib=record.gib)
@@ -99,7 +108,7 @@ class StagingHands:
 
     def _data(self, record: Record, place: StagingPlace) -> dict[str, Any]:
         volume = {**gp3(record.gib, throughput_mib_s=self._throughput_mib_s), "VolumeSize": record.gib, "DeleteOnTermination": False}
-        tags = tag_list(self._tags(record.job, request=record.token))
+        tags = tag_list(workspace_tags(self._farm, record))
         return {
             **place.data,
             "InstanceType": place.instance_type,
@@ -108,10 +117,6 @@ class StagingHands:
             "TagSpecifications": [{"ResourceType": kind, "Tags": tags} for kind in ("instance", "volume")],
         }
 
-    def _tags(self, job: str, *, request: str) -> dict[str, str]:
-        name = f"kiln-{self._farm} {job} files"
-        return {FARM_TAG: self._farm, JOB_TAG: job, ROLE_TAG: Role.STAGE.value, REQUEST_TAG: request, "Name": name}
-
     def end(self, ids: Iterable[str], volumes: Iterable[FarmVolume], *, spare: str = "") -> None:
         """Terminate instances, with the workspace volumes that they hold.
 
@@ -119,7 +124,7 @@ class StagingHands:
         """
         held = {volume.instance: volume for volume in volumes if volume.instance and volume.is_blank and volume.id != spare}
         for id in ids:
-            with aws_errors(f"end the staging instance {id}"), _gone_is_fine():
+            with aws_errors(f"end the staging instance {id}"), gone_is_fine():
                 if id in held:
                     self._let_go(id, held[id])
                 self._ec2.terminate_instances(InstanceIds=[id])
@@ -135,7 +140,7 @@ class StagingHands:
 
     def delete_volumes(self, ids: Iterable[str]) -> None:
         for id in ids:
-            with aws_errors(f"delete the volume {id}"), _gone_is_fine():
+            with aws_errors(f"delete the volume {id}"), gone_is_fine():
                 self._ec2.delete_volume(VolumeId=id)
                 log.info("volume deleted", volume=id)
 
@@ -148,7 +153,7 @@ class StagingHands:
                 TagSpecifications=[
                     {
                         "ResourceType": "snapshot",
-                        "Tags": tag_list({**self._tags(record.job, request=record.token), CONTENT_TAG: record.content}),
+                        "Tags": tag_list({**workspace_tags(self._farm, record), CONTENT_TAG: record.content}),
                     }
                 ],
             )
@@ -165,13 +170,13 @@ class StagingHands:
 
     def delete_snapshots(self, ids: Iterable[str]) -> None:
         for id in ids:
-            with aws_errors(f"delete the snapshot {id}"), _gone_is_fine():
+            with aws_errors(f"delete the snapshot {id}"), gone_is_fine():
                 self._ec2.delete_snapshot(SnapshotId=id)
                 log.info("snapshot deleted", snapshot=id)
 
 
 @contextmanager
-def _gone_is_fine() -> Iterator[None]:
+def gone_is_fine() -> Iterator[None]:
     """Pass over that something is gone already, or not ready to go yet: the next tick looks again."""
     try:
         yield

@@ -15,7 +15,7 @@ from supervisor.cloud.ports import ObjectStore
 from supervisor.domain.workspace import WorkspaceMode
 
 from .inventory import FarmInstance, FarmSnapshot, FarmVolume, Inventory
-from .staging_plan import SHOWN_WITHIN, Seen, current_instance, report_of
+from .staging_terms import SHOWN_WITHIN, Seen, current_instance, report_of
 from .workspace_records import Record
 
 log = structlog.get_logger(__name__)
@@ -89,10 +89,16 @@ class Sight:
             seen = replace(seen, last_words=self._last_words(look, record, seen))
         return seen
 
-    def everything(self) -> tuple[list[FarmInstance], list[FarmVolume], list[FarmSnapshot]]:
-        """Staging instances, their blank volumes, and workspaces' snapshots of all jobs, as they are now."""
-        look = self._latest(timedelta(0))
+    def everything(self, *, believed: timedelta = timedelta(0)) -> tuple[list[FarmInstance], list[FarmVolume], list[FarmSnapshot]]:
+        """Staging instances, their blank volumes, and workspaces' snapshots of all jobs, seen no longer ago than `believed`."""
+        look = self._latest(believed)
         return look.instances, [each for each in look.volumes if each.is_blank], [each for each in look.snapshots if each.content]
+
+    def unfrozen_volumes(self, *, believed: timedelta) -> list[FarmVolume]:
+        """Workspaces' volumes of all jobs of which no snapshot was begun. Errors: as `of`"""
+        look = self._latest(believed)
+        frozen = {each.volume for each in look.snapshots}
+        return [each for each in look.volumes if each.id not in frozen]
 
     def look_again(self) -> None:
         """Believe nothing of what was seen: something was changed."""

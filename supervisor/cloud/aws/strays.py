@@ -23,6 +23,7 @@ class Kind(StrEnum):
 
     INSTANCE = "instance"
     FLEET = "fleet"
+    HELD_VOLUME = "held_volume"  #: attached to the farm's own instance; detached now, it is deleted the next time
     VOLUME = "volume"
     SNAPSHOT = "snapshot"
     TEMPLATE = "template"
@@ -121,10 +122,19 @@ def _volumes(stock: Stock, owners: Owners, before: datetime) -> Iterator[Stray]:
     frozen = _frozen(stock.snapshots)
     being_frozen = {each.volume for each in stock.snapshots if each.state == "pending"}
     for volume in stock.volumes:
-        is_old = volume.is_free and volume.created_at < before
-        if is_old and volume.id not in being_frozen and not _is_filled_or_built_on(volume, owners, frozen):
+        if volume.id in being_frozen or _is_filled_or_built_on(volume, owners, frozen) or not _is_old(volume, owners, before):
+            continue
+        if volume.is_free:
             what = f"a volume of {volume.job or volume.role} that nothing is attached to"
             yield Stray(kind=Kind.VOLUME, id=volume.id, what=what)
+        elif volume.is_at_host:
+            what = f"a volume of {volume.job} on {volume.instance}, where the farm was to fill it"
+            yield Stray(kind=Kind.HELD_VOLUME, id=volume.id, what=what)
+
+
+def _is_old(volume: FarmVolume, owners: Owners, before: datetime) -> bool:
+    """Whether its owner must be known by now. What the farm fills itself was written down before it was asked for, for a known job."""
+    return volume.created_at < before or bool(volume.host and volume.job in owners.jobs)
 
 
 def _is_filled_or_built_on(volume: FarmVolume, owners: Owners, frozen: frozenset[str]) -> bool:

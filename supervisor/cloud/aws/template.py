@@ -12,12 +12,10 @@ from supervisor.config import NodeTimes, WorkspaceConfig
 
 from .identity import FARM_TAG, JOB_TAG, ROLE_TAG, Identity, tag_list
 from .images import Image
-from .volumes import WORKSPACE_DEVICE, gp3
+from .volumes import WORKSPACE_DEVICE, gp3, initialization_mib_s
 
 #: An id of this form names a snapshot of a volume; any other says that the nodes fetch the files themselves.
 SNAPSHOT_PREFIX = "snap-"
-#: What EC2 takes for the rate at which a volume is filled from its snapshot. Source: EC2 API reference, EbsBlockDevice, 2026-01
-_LEAST_INITIALIZATION_MIB_S, _MOST_INITIALIZATION_MIB_S = 100, 300
 _GIB = 1 << 30
 
 
@@ -134,15 +132,16 @@ def root_device(image: Image, least_gib: int) -> dict[str, Any]:
     return {"DeviceName": image.root_device, "Ebs": ebs}
 
 
-def workspace_device(snapshot: str, config: WorkspaceConfig, *, bytes: int) -> dict[str, Any]:
+def workspace_device(snapshot: str, config: WorkspaceConfig, *, bytes: int, volumes: int = 1, has_rate: bool = True) -> dict[str, Any]:
     """A volume made from a snapshot, as large as that is.
 
+    Shape:   volumes: made of it at once; has_rate: False: no rate can be had for filling them
     Units:   bytes: of the files on it; how fast the volume may be hangs on its size
     """
     ebs: dict[str, Any] = {"SnapshotId": snapshot, "DeleteOnTermination": True}
     ebs |= gp3(max(1, bytes // _GIB), throughput_mib_s=config.volume_throughput_mib_s)
-    if config.initialization_mib_s:
-        rate = min(max(config.initialization_mib_s, _LEAST_INITIALIZATION_MIB_S), _MOST_INITIALIZATION_MIB_S)
+    rate = initialization_mib_s(config.initialization_mib_s, volumes=volumes) if has_rate else 0
+    if rate:
         ebs["VolumeInitializationRate"] = rate
     return {"DeviceName": WORKSPACE_DEVICE, "Ebs": ebs}
 

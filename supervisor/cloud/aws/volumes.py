@@ -22,6 +22,12 @@ _BYTES_PER_INODE = 16384
 _BASE_IOPS = 3000
 _IOPS_PER_MIB_S = 4  #: gp3 gives a quarter of a MiB/s for each operation a second
 _MOST_IOPS_PER_GIB = 500
+#: What EC2 takes for the rate at which a volume is filled from its snapshot; and what all volumes that are made at once in a region may ask
+#: for together: beyond it launches fail. A launch asks for half of that: another job's may be under way.
+#: Source: EBS user guide, "Provisioned Rate for Volume Initialization", as of 2026-01
+_LEAST_INITIALIZATION_MIB_S, _MOST_INITIALIZATION_MIB_S = 100, 300
+_MOST_OF_ONE_LAUNCH_MIB_S = 5000 // 2
+_INITIALIZATION_STEP_MIB_S = 50
 
 
 def gib_for(files: Collection[tuple[str, int]]) -> int:
@@ -49,6 +55,18 @@ def gp3(gib: int, *, throughput_mib_s: int) -> dict[str, Any]:
         "Throughput": throughput,
         "Iops": max(_BASE_IOPS, throughput * _IOPS_PER_MIB_S),
     }
+
+
+def initialization_mib_s(wanted: int, *, volumes: int) -> int:
+    """Say at which rate so many volumes that are made at once can be filled from their snapshot; 0: at none, but as it comes.
+
+    Shape:   wanted: 0: as it comes; volumes: >= 1
+    """
+    if not wanted:
+        return 0
+    share = _MOST_OF_ONE_LAUNCH_MIB_S // volumes // _INITIALIZATION_STEP_MIB_S * _INITIALIZATION_STEP_MIB_S
+    rate = min(max(wanted, _LEAST_INITIALIZATION_MIB_S), _MOST_INITIALIZATION_MIB_S, share)
+    return rate if rate >= _LEAST_INITIALIZATION_MIB_S else 0
 
 
 def _in_blocks(size: int) -> int:

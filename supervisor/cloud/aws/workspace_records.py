@@ -35,10 +35,12 @@ class Record:
     bytes: int  #: of its files
     gib: int  #: of the volume for them
     is_frozen: bool = False  #: s3: `snapshot` was asked for
-    attempt: int = 0  #: staging instances so far, the present one included
+    attempt: int = 0  #: staging instances so far, the present one included; the farm's own try is one too
     token: str = ""  #: request id of the present one; empty: none was asked for
     instance: str = ""  #: its id, once EC2 has told it
-    asked_at: datetime | None = None  #: when it was asked for
+    host: str = ""  #: the farm's own instance, that is to fill the volume in the place of a staging instance
+    volume: str = ""  #: id of the volume for that, once EC2 has told it
+    asked_at: datetime | None = None  #: when the instance, or that volume, was asked for
     freeze_asked_at: datetime | None = None  #: when the snapshot was asked for
     problem: str = ""  #: why it came to nothing
 

@@ -6,23 +6,25 @@ What there is, is told by EC2 and the bucket alone, so a restart at any point go
 from __future__ import annotations
 
 import posixpath
-import secrets
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import structlog
 
 from nodeimage.launch import FileEntry, FileList
 from nodeimage.protocol import files_key, staging_key
-from supervisor.cloud.ports import CloudError, NoCapacity, ObjectStore, Refused, SignedOut, StagedFile, Unreachable, WorkspaceState
+from supervisor.cloud.ports import CloudError, ObjectStore, StagedFile, Unreachable, WorkspaceState
 from supervisor.config import WorkspaceConfig
 from supervisor.domain.workspace import WorkspaceMode
 
-from .staging_hands import StagingHands, TokenUsed
-from .staging_plan import Plan, Step, plan_of
+from .own_volumes import OwnVolumes
+from .staging_attempts import Attempts
+from .staging_hands import StagingHands
+from .staging_plan import plan_of
 from .staging_sight import Sight
+from .staging_terms import Plan, Step
 from .strays import Needed
 from .volumes import MOST_GIB, gib_for
 from .workspace_records import Record, Records
@@ -32,17 +34,6 @@ log = structlog.get_logger(__name__)
 _GIB = 1 << 30
 #: What is settled (a completed snapshot) is looked at no more often than this.
 _SETTLED_BELIEVED = timedelta(seconds=15)
-_FIRST_PAUSE = timedelta(seconds=10)
-_LONGEST_PAUSE = timedelta(seconds=120)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Pause:
-    """There was no room for a staging instance: when it is asked for again."""
-
-    until: datetime
-    times: int
-    why: str
 
 
 class AwsWorkspaces:
@@ -55,6 +46,7 @@ class AwsWorkspaces:
         records: Records,
         sight: Sight,
         hands: StagingHands,
+        own: OwnVolumes,
         config: WorkspaceConfig,
         believed_s: float,
         release_template: Callable[[str], object],
@@ -65,12 +57,13 @@ class AwsWorkspaces:
         self._records = records
         self._sight = sight
         self._hands = hands
+        self._own = own
         self._config = config
         self._believed = timedelta(seconds=believed_s)
         self._release_template = release_template
         self._clock = clock
         self._lock = threading.RLock()
-        self._pauses: dict[str, _Pause] = {}
+        self._attempts = Attempts(records=records, sight=sight, hands=hands, own=own, believed=self._believed, clock=clock)
 
     def stage(self, job: str, files: Sequence[StagedFile], *, request_id: str, mode: WorkspaceMode | None = None) -> None:
         wanted = FileList(files=tuple(FileEntry(path=file.path, key=file.key, bytes=file.bytes, checksum=file.checksum) for file in files))
@@ -97,15 +90,29 @@ class AwsWorkspaces:
                 return
             self._advance(record, request_id=request_id, may_freeze=True)
 
-    def release_copies(self, job: str) -> None:
-        self._release_template(job)
+    def release_copies(self, job: str) -> bool:
         with self._lock:
             record = self._records.find(job)
-            if record and record.token:
-                problem = self._plan(record).problem
-                self._give_back(job)
-                # What was half done begins anew when the job goes on; a snapshot in the making is not stopped.
-                self._records.save(replace(record, token="", instance="", attempt=0, asked_at=None, freeze_asked_at=None, problem=problem))
+            if record and record.mode is WorkspaceMode.SNAPSHOT and not self._is_given_back(record):
+                return False
+        self._release_template(job)
+        return True
+
+    def _is_given_back(self, record: Record) -> bool:
+        """Give back what fills a volume for a job, and the volume. Returns: whether nothing of that is left"""
+        if record.token:
+            problem = self._plan(record).problem
+            self._give_back(record.job)
+            # What was half done begins anew when the job goes on; a snapshot in the making is not stopped.
+            begun_anew = replace(record, token="", instance="", host="", volume="", attempt=0, asked_at=None, freeze_asked_at=None)
+            self._records.save(replace(begun_anew, problem=problem))
+        else:
+            self._give_back(record.job, believed=self._believed)
+        instances, volumes, _ = self._sight.everything(believed=self._believed)
+        return not (
+            any(each.job == record.job and each.state != "terminated" for each in instances)
+            or any(each.job == record.job and not each.is_ending for each in volumes)
+        )
 
     def delete(self, job: str) -> None:
         self._release_template(job)
@@ -119,7 +126,7 @@ class AwsWorkspaces:
             # Last of all: as long as it is there, the sweep knows that there is something to delete.
             self._records.forget(job)
             self._sight.forget_job(job)
-            self._pauses.pop(job, None)
+            self._attempts.forget(job)
 
     def jobs(self) -> Sequence[str]:
         with self._lock:
@@ -183,29 +190,29 @@ class AwsWorkspaces:
         plan = self._plan(record, believed=_SETTLED_BELIEVED)
         if plan.step is not Step.NOTHING:
             plan = self._plan(record)
-        pause = self._pauses.get(record.job)
-        doing = f"waiting for an instance that copies its files: {pause.why}" if pause and plan.step is Step.LAUNCH else plan.doing
         return WorkspaceState(
             staged_bytes=plan.staged_bytes,
             total_bytes=record.bytes,
             is_staged=plan.is_staged,
             snapshot=plan.snapshot,
             problem=plan.problem,
-            doing=doing,
+            doing=self._attempts.doing(record, plan),
         )
 
     def _plan(self, record: Record, *, believed: timedelta | None = None) -> Plan:
         seen = self._sight.of(record, believed=self._believed if believed is None else believed)
-        return plan_of(record, seen, now=self._clock())
+        return plan_of(record, self._own.look(record, seen), now=self._clock())
 
     def _advance(self, record: Record, *, request_id: str, may_freeze: bool = False) -> None:
         """Do what is next, as far as it can be done at once."""
         plan = self._plan(record)
         self._tidy(record, plan)
         if plan.step is Step.LAUNCH:
-            self._launch(record, plan, request_id)
+            self._attempts.begin(record, plan, request_id)
         elif plan.step is Step.ASK_AGAIN:
-            self._ask(record)
+            self._attempts.ask(record)
+        elif plan.step in {Step.ATTACH, Step.FILL, Step.DETACH}:
+            self._handle(record, plan)
         elif plan.step is Step.FREEZE and may_freeze:
             self._freeze(record, plan.volume)
         elif plan.step is Step.GIVE_UP:
@@ -214,47 +221,25 @@ class AwsWorkspaces:
 
     def _tidy(self, record: Record, plan: Plan) -> None:
         """Give back what the plan says is needed no more."""
-        if plan.end or plan.delete:
+        if plan.end or plan.let_go or plan.delete:
             volumes = self._sight.of(record, believed=self._believed).volumes
             self._hands.end(plan.end, volumes, spare=plan.spare)
+            self._own.let_go(each for each in volumes if each.id in plan.let_go)
             self._hands.delete_volumes(plan.delete)
             self._sight.look_again()
 
-    def _launch(self, record: Record, plan: Plan, request_id: str) -> None:
-        """Write down that a staging instance is asked for, and ask for it."""
-        now = self._clock()
-        pause = self._pauses.get(record.job)
-        if pause and now < pause.until:
-            return
-        if plan.lost:
-            log.warning("staging instance lost", job=record.job, attempt=record.attempt, because=plan.lost)
-        token = f"{request_id[:40]}-{secrets.token_hex(6)}"
-        record = replace(record, token=token, attempt=record.attempt + 1, instance="", asked_at=now, freeze_asked_at=None)
-        self._records.save(record)
-        self._ask(record)
-
-    def _ask(self, record: Record) -> None:
-        try:
-            instance = self._hands.launch(record)
-        except NoCapacity as error:
-            self._wait_for_room(record, error)
-        except SignedOut:
-            raise
-        except TokenUsed:
-            # What the token stands for is given back as a stray; the next tick takes a new token.
-            self._records.save(replace(record, token="", attempt=record.attempt - 1))
-        except Refused as error:
-            self._records.save(replace(record, problem=f"no instance that copies its files can be launched: {error}"))
-        else:
-            self._pauses.pop(record.job, None)
-            self._records.save(replace(record, instance=instance.id))
-            self._sight.note_instance(instance)
-
-    def _wait_for_room(self, record: Record, error: NoCapacity) -> None:
-        times = self._pauses[record.job].times + 1 if record.job in self._pauses else 1
-        pause = min(_FIRST_PAUSE * 2 ** min(times - 1, 10), _LONGEST_PAUSE)
-        self._pauses[record.job] = _Pause(until=self._clock() + pause, times=times, why=str(error))
-        self._records.save(replace(record, token="", attempt=record.attempt - 1))
+    def _handle(self, record: Record, plan: Plan) -> None:
+        """Bring the volume that the farm fills itself one step on."""
+        for volume in self._sight.of(record, believed=self._believed).volumes:
+            if volume.id != plan.volume:
+                continue
+            if plan.step is Step.ATTACH:
+                self._own.attach(volume)
+            elif plan.step is Step.FILL:
+                self._own.fill(volume)
+            else:
+                self._own.let_go([volume])
+            self._sight.look_again()
 
     def _freeze(self, record: Record, volume: str) -> None:
         """Write down that a snapshot is asked for, and ask: EC2 takes no token here, so asking again must wait for what came of it."""
@@ -268,15 +253,18 @@ class AwsWorkspaces:
             raise
         self._sight.note_snapshot(snapshot)
 
-    def _give_back(self, job: str) -> None:
-        """End whatever fills a volume for the job, with the volume."""
-        self._sight.look_again()
-        instances, volumes, snapshots = self._sight.everything()
+    def _give_back(self, job: str, *, believed: timedelta = timedelta(0)) -> None:
+        """End whatever fills a volume for the job, with the volume; but for one that a snapshot is being made of."""
+        instances, volumes, snapshots = self._sight.everything(believed=believed)
         being_frozen = {each.volume for each in snapshots if each.state == "pending"}
         mine = [each for each in volumes if each.job == job and not each.is_ending and each.id not in being_frozen]
-        self._hands.end([each.id for each in instances if each.job == job and not each.is_ending], mine)
-        self._hands.delete_volumes([each.id for each in mine if each.is_free])
-        self._sight.look_again()
+        alive, free = [each.id for each in instances if each.job == job and not each.is_ending], [each.id for each in mine if each.is_free]
+        at_host = [each for each in mine if each.is_at_host]
+        if alive or free or at_host:
+            self._hands.end(alive, mine)
+            self._own.let_go(at_host)
+            self._hands.delete_volumes(free)
+            self._sight.look_again()
 
     def _delete_snapshots(self, job: str, content: str) -> None:
         """Delete the snapshots that a job made, or used, unless a workspace that stays has the same content."""

@@ -102,8 +102,9 @@ class LocalWorkspaces:
                 return
             self._freezing[job] = self._workers.submit(self._freeze, folder, staging)
 
-    def release_copies(self, job: str) -> None:
+    def release_copies(self, job: str) -> bool:
         self._release_copies(job)
+        return True
 
     def delete(self, job: str) -> None:
         folder = _folder_of(self._root, job)

@@ -24,7 +24,7 @@ KEEP_HOURS = 24.0
 CONFIG = Config(
     cloud=CloudConfig(provider="aws"),
     aws=AwsConfig(farm=FARM, instance_types="c7i.4xlarge, c7a.4xlarge"),
-    workspace=WorkspaceConfig(keep_hours=KEEP_HOURS, staging_instance_type="c7i.xlarge"),
+    workspace=WorkspaceConfig(keep_hours=KEEP_HOURS, filled_by="staging_instance", staging_instance_type="c7i.xlarge"),
 )
 #: Seconds from round to round: the farm must not take them for a gap in its watch.
 ROUND_S = 6.0

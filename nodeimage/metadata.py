@@ -18,6 +18,8 @@ from http.client import HTTPException
 ENDPOINT = "http://169.254.169.254"
 #: botocore reads the same variable for the instance role's keys.
 ENDPOINT_VARIABLE = "AWS_EC2_METADATA_SERVICE_ENDPOINT"
+#: The same: `true` where nobody is to ask.
+DISABLED_VARIABLE = "AWS_EC2_METADATA_DISABLED"
 TOKEN_TTL_S = 21600
 TIMEOUT_S = 3.0
 #: What a notice whose time can't be read is taken to give: the cloud promises two minutes.
@@ -43,6 +45,7 @@ class Metadata:
     """A client of the metadata service. May be called from any thread."""
 
     def __init__(self, endpoint: str = ENDPOINT, *, timeout_s: float = TIMEOUT_S, monotonic: Callable[[], float] = time.monotonic) -> None:
+        """Shape:   endpoint: empty: nobody is asked"""
         self._endpoint = endpoint.rstrip("/")
         self._timeout_s = timeout_s
         self._monotonic = monotonic
@@ -53,8 +56,9 @@ class Metadata:
         self._renew_at = 0.0
 
     @classmethod
-    def from_env(cls, env: Mapping[str, str]) -> Metadata:
-        return cls(env.get(ENDPOINT_VARIABLE) or ENDPOINT)
+    def from_env(cls, env: Mapping[str, str], *, timeout_s: float = TIMEOUT_S) -> Metadata:
+        is_off = env.get(DISABLED_VARIABLE, "").lower() == "true"
+        return cls("" if is_off else env.get(ENDPOINT_VARIABLE) or ENDPOINT, timeout_s=timeout_s)
 
     def read(self, path: str) -> bytes | None:
         """Read a value below `/latest/`. Returns: None if there is none (404). Errors: MetadataError"""
@@ -84,6 +88,10 @@ class Metadata:
         """Errors: MetadataError"""
         return self._text("meta-data/placement/availability-zone")
 
+    def region(self) -> str:
+        """Errors: MetadataError"""
+        return self._text("meta-data/placement/region")
+
     def instance_type(self) -> str:
         """Errors: MetadataError"""
         return self._text("meta-data/instance-type")
@@ -112,6 +120,8 @@ class Metadata:
         with self._lock:
             if self._token and self._monotonic() < self._renew_at:
                 return self._token
+            if not self._endpoint:
+                raise MetadataError(f"{DISABLED_VARIABLE} says that the metadata service is not to be asked")
             try:
                 headers = {"X-aws-ec2-metadata-token-ttl-seconds": str(TOKEN_TTL_S)}
                 self._token = self._ask("PUT", "/latest/api/token", headers).decode()
