@@ -27,7 +27,7 @@ from supervisor.cloud.aws.identity import Identity, keep_identity
 from supervisor.cloud.aws.launch_site import LaunchSite
 from supervisor.cloud.aws.own_filling import Fillings
 from supervisor.cloud.aws.own_machine import OwnMachine
-from supervisor.cloud.aws.own_volumes import OwnVolumes
+from supervisor.cloud.aws.own_volumes import OwnVolumes, Processes, Whereabouts
 from supervisor.cloud.aws.pool import Ec2Pool
 from supervisor.cloud.aws.prices import REFRESH_S, AwsPrices
 from supervisor.cloud.aws.session import AwsSession
@@ -82,9 +82,20 @@ def aws_store(config: Config, data: Path) -> S3ObjectStore:
     return _objects(open_session(config, data), keep_identity(data, config.aws))
 
 
-def aws_farm(config: Config, data: Path, *, session: AwsSession | None = None, clocks: Clocks | None = None) -> AwsFarm:
-    """Everything on AWS. Shape:   session: None: as the configuration says. Errors: BadConfig"""
-    parts = _parts(config, data, session or open_session(config, data), clocks or Clocks())
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Here:
+    """What the farm itself runs on, and what it runs there to fill volumes."""
+
+    machine: Whereabouts
+    fillings: Processes
+
+
+def aws_farm(
+    config: Config, data: Path, *, session: AwsSession | None = None, clocks: Clocks | None = None, here: Here | None = None
+) -> AwsFarm:
+    """Everything on AWS. Shape:   session, here: None: as the configuration says, and the machine is. Errors: BadConfig"""
+    session, clocks = session or open_session(config, data), clocks or Clocks()
+    parts = _parts(config, data, session, clocks, here or _here(config, data, session, clocks))
     images = ImageBuilder(
         parts.session,
         parts.identity,
@@ -197,7 +208,14 @@ class _Parts:
     own: OwnVolumes
 
 
-def _parts(config: Config, data: Path, session: AwsSession, clocks: Clocks) -> _Parts:
+def _here(config: Config, data: Path, session: AwsSession, clocks: Clocks) -> Here:
+    # botocore's own variables say where the metadata service is, and whether it is to be asked at all
+    metadata = Metadata.from_env(os.environ, timeout_s=_METADATA_S)
+    machine = OwnMachine(config.aws.region, metadata=metadata, clock=clocks.monotonic)
+    return Here(machine=machine, fillings=Fillings(data / FILLING_FOLDER, session))
+
+
+def _parts(config: Config, data: Path, session: AwsSession, clocks: Clocks, here: Here) -> _Parts:
     identity = keep_identity(data, config.aws)
     objects = _objects(session, identity)
     site = LaunchSite(
@@ -223,9 +241,8 @@ def _parts(config: Config, data: Path, session: AwsSession, clocks: Clocks) -> _
             identity,
             site=site,
             workspace=config.workspace,
-            # botocore's own variables say where the metadata service is, and whether it is to be asked at all
-            machine=OwnMachine(config.aws.region, metadata=Metadata.from_env(os.environ, timeout_s=_METADATA_S), clock=clocks.monotonic),
-            fillings=Fillings(data / FILLING_FOLDER, session),
+            machine=here.machine,
+            fillings=here.fillings,
             clock=clocks.monotonic,
         ),
     )

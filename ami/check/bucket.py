@@ -27,7 +27,7 @@ class Bucket:
         self._client.put_object(Bucket=BUCKET, Key=key, Body=content)
 
     def delete(self, key: str) -> None:
-        self._client.delete_object(Bucket=BUCKET, Key=key)
+        self._client.delete_objects(Bucket=BUCKET, Delete={"Objects": [{"Key": key}]})
 
     def body(self, key: str) -> bytes:
         content: bytes = self._client.get_object(Bucket=BUCKET, Key=key)["Body"].read()

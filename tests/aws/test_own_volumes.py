@@ -181,6 +181,15 @@ def test_refusal_at_the_deed_leaves_it_to_a_staging_instance_and_gives_the_volum
     assert place.fillings.told == []
 
 
+@pytest.mark.parametrize("code", ["InsufficientVolumeCapacity", "VolumeLimitExceeded", "InvalidZone.NotFound"])
+def test_volume_that_is_not_to_be_had_beside_the_farm_is_left_to_a_staging_instance(place: WorkspacePlace, code: str) -> None:
+    place.parts.own.check()
+    place.moto.change(volume_error=code)
+    tick(place)
+    assert through(place)
+    assert len(place.moto.calls("RunInstances")) == 1
+
+
 def test_farm_that_may_not_attach_makes_no_volume_for_the_next_job(place: WorkspacePlace) -> None:
     with breakable(Way()) as way:
         way.take(lambda call: Fault.REFUSED if call.operation == "AttachVolume" else None)

@@ -42,6 +42,8 @@ def _status(volume: Any) -> str:
 
 def _creating(original: Method) -> Method:
     def create_volume(self: Any) -> Any:
+        if code := world_of(self.ec2_backend).volume_error:
+            raise EC2ClientError(code, "There is no volume to be had, by the test's wish.")
         answer = original(self)
         if world_of(self.ec2_backend).is_slow:
             answer.result.kiln_creating = True

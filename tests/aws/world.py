@@ -25,6 +25,7 @@ class World:
     on_demand_prices: dict[str, str] = field(default_factory=dict)  #: type -> dollars an hour, for the Pricing API
     vcpu_quota: dict[str, int] = field(default_factory=dict)  #: on-demand | spot -> vCPUs; not named: without limit
     quotas: dict[str, float] = field(default_factory=dict)  #: code such as L-1216C47A -> value, for the Service Quotas API
+    volume_error: str = ""  #: code of the error that the making of a volume meets
     unapplied_quotas: list[str] = field(default_factory=list)  #: codes of those that have AWS's default and no value of the account's own
     is_slow: bool = False  #: what comes, stops or ends is on its way until `settle`
     hides_new: bool = False  #: instances launched from now on are not described until `show_all`

@@ -17,7 +17,8 @@ from app.cli import main
 from app.cli.client import Client
 from nodeimage.protocol import JournalEntry, journal_prefix
 from supervisor.cloud.aws.identity import FARM_TAG, Identity
-from supervisor.cloud.aws.policy import Place, node_policy
+from supervisor.cloud.aws.node_policy import node_policy
+from supervisor.cloud.aws.policy import Place
 from supervisor.cloud.local import processes
 from supervisor.cloud.local.disk import write_private
 from supervisor.cloud.local.seaweedfs import SeaweedFS

@@ -187,7 +187,7 @@ class OwnVolumes:
         """Ask for a volume for the job's files in the zone of the farm's own instance. Returns: its id
 
         Repeat:  safe by the record's token
-        Errors:  NoCapacity; TokenUsed - take another token; Refused - or the farm is not on that instance any more; Throttled, Unreachable
+        Errors:  TokenUsed - take another token; NoCapacity; Refused - the farm may have left that instance, too; Throttled, Unreachable
         """
         tags = {**workspace_tags(self._farm, record), HOST_TAG: record.host}
         with aws_errors(f"make a volume for the files of {record.job}"):

@@ -95,12 +95,12 @@ class Attempts:
         self._pauses.pop(job, None)
 
     def _ask_for_volume(self, record: Record) -> None:
-        """Errors: NoCapacity, TokenUsed, Throttled, Unreachable, SignedOut. Whatever else keeps it from being made, an instance does it."""
+        """Errors: TokenUsed, Throttled, Unreachable, SignedOut. Whatever else keeps it from being made, an instance fills another."""
         try:
             volume = self._own.make(record)
         except SignedOut:
             raise
-        except Refused as error:
+        except (Refused, NoCapacity) as error:
             log.warning("volume not made", job=record.job, because=str(error))
             self._records.save(replace(record, token="", host=""))
         else:
@@ -122,4 +122,4 @@ class Attempts:
         times = self._pauses[record.job].times + 1 if record.job in self._pauses else 1
         pause = min(_FIRST_PAUSE * 2 ** min(times - 1, 10), _LONGEST_PAUSE)
         self._pauses[record.job] = _Pause(until=self._clock() + pause, times=times, why=str(error))
-        self._records.save(replace(record, token="", host="", attempt=record.attempt - 1))
+        self._records.save(replace(record, token="", attempt=record.attempt - 1))

@@ -29,12 +29,14 @@ class Life:
     instances: int = 2
     is_deleted: bool = False  #: a person deletes the job when it has ended; otherwise its files are kept until `keep_hours` are over
     frame_count: int = 0  #: 0: as many as the wish needs
+    is_filled_here: bool = False  #: the farm runs on an instance, and fills the volume itself
     is_whole: bool = False  #: from the upload of its files, past the doctor, to the download of its frames
 
     @property
     def name(self) -> str:
         whole = ", whole" if self.is_whole else ""
-        return f"{self.market.value.replace('_', '-')}, {self.mode.value}, {self.wish.value}{whole}"
+        here = ", filled here" if self.is_filled_here else ""
+        return f"{self.market.value.replace('_', '-')}, {self.mode.value}, {self.wish.value}{here}{whole}"
 
     @property
     def frames(self) -> range:
@@ -63,6 +65,7 @@ LIVES = (
         for market in Market
         for wish in Wish
     ),
+    Life(market=Market.ON_DEMAND, mode=WorkspaceMode.SNAPSHOT, wish=Wish.STRAIGHT, is_deleted=True, is_filled_here=True),
     Life(market=Market.SPOT, mode=WorkspaceMode.SNAPSHOT, wish=Wish.STRAIGHT, is_deleted=True, is_whole=True),
     Life(market=Market.ON_DEMAND, mode=WorkspaceMode.S3, wish=Wish.STRAIGHT, is_whole=True),
 )

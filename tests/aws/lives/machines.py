@@ -285,7 +285,8 @@ class Machines:
 
 
 def running_instances() -> list[Any]:
-    return [one for one in all_instances() if one.state == "running"]
+    """Those that the farm launched. What runs on another is not of this place."""
+    return [one for one in all_instances() if one.state == "running" and one.user_data]
 
 
 def all_instances() -> Iterator[Any]:

@@ -8,13 +8,17 @@ from datetime import timedelta
 from pathlib import Path
 
 from supervisor import queries
+from supervisor.cloud.aws.own_machine import OwnInstance
 from supervisor.config import AwsConfig, CloudConfig, Config, WorkspaceConfig
 from supervisor.farm import Farm
 from tests.aws import happenings, moto_here
 from tests.aws.faults import Crash, Plan, nothing
+from tests.aws.own_place import run_own_instance
 
 from .account import FARM, Account
+from .filled_here import PlayedHere
 from .life import Life
+from .machines import Surroundings
 from .person import Person
 from .process import Process, make_data_folder
 from .verdict import Doubles, Fault, Kind, Ledger, Verdict, everything
@@ -52,10 +56,12 @@ class Play:
     _leaps: int = 0
     process: Process | None = None  #: None: the farm is dead, or was not started yet
     person: Person = field(init=False)
+    own: OwnInstance | None = field(init=False)  #: the instance that the farm runs on
 
     def __post_init__(self) -> None:
         account = self.account
         account.begin_anew()
+        self.own = run_own_instance(account.moto) if self.life.is_filled_here else None
         self.known = everything()
         make_data_folder(self.data)
         self.person = Person(self.life, account.bucket, account.put)
@@ -89,10 +95,15 @@ class Play:
     def _farm_works(self) -> Farm:
         """Let the person look and the farm do what is due; start it, if it does not run. Errors: Crash"""
         if self.process is None:
-            self.process = Process(self.account, self.config, self.data)
+            here = PlayedHere(own=self.own, around=Surroundings(bucket=self.account.bucket, clock=self.account.clock)) if self.own else None
+            self.process = Process(self.account, self._config_of_life(), self.data, here=here)
         self.person.act(self.process.farm)
         self.process.work()
         return self.process.farm
+
+    def _config_of_life(self) -> Config:
+        workspace = self.config.workspace.model_copy(update={"filled_by": "farm"})
+        return self.config.model_copy(update={"workspace": workspace}) if self.own else self.config
 
     def _leap(self) -> None:
         """One of the rounds after the job's end, with a verdict between them."""
@@ -123,6 +134,8 @@ class Play:
         if seconds >= 3600:
             happenings.age_out()
         self.account.machines.step()
+        if self.process and self.process.here:
+            self.process.here.step()
         self.account.moto.note_change()
 
     def die(self, *, outage_s: float, plan: Plan = nothing) -> None:

@@ -8,13 +8,14 @@ from functools import partial
 from pathlib import Path
 
 from app.bootstrap import open_farm
-from app.bootstrap_aws import Clocks, aws_farm
+from app.bootstrap_aws import Clocks, Here, aws_farm
 from supervisor.config import Config
 from supervisor.farm import Farm
 from supervisor.timers import Timer, Timers
 from tests.fakes.farm import Clock, new_database
 
 from .account import Account
+from .filled_here import PlayedHere
 
 
 @dataclass
@@ -36,16 +37,18 @@ class Process:
     account: Account
     config: Config
     data: Path
+    here: PlayedHere | None = None  #: None: the farm does not run on an instance
     farm: Farm = field(init=False)
 
     def __post_init__(self) -> None:
         clock: Clock = self.account.clock
         clocks = Clocks(now=clock, monotonic=lambda: clock().timestamp())
+        here = Here(machine=self.here, fillings=self.here) if self.here else None
         opened = open_farm(
             self.config,
             self.data,
             serves=True,
-            open_aws=partial(aws_farm, session=self.account.session, clocks=clocks),
+            open_aws=partial(aws_farm, session=self.account.session, clocks=clocks, here=here),
             now=clock,
         )
         self.farm = opened.farm

@@ -64,7 +64,9 @@ class Doubles:
         present = [one for one in all_instances() if one.state not in _GONE and one.id not in self.doomed]
         roles = Counter(tags_of(one).get(ROLE_TAG, "") for one in present)
         held = Counter({"instances": roles[Role.RENDER], "staging instances": roles[Role.STAGE], **_held(self.known)})
-        most = {"instances": self.life.instances, "staging instances": 1, "staging volumes": 1, "snapshots": 1 + self.twins}
+        # what the farm could not fill itself is not gone yet when a staging instance is asked for
+        volumes = 1 + self.life.is_filled_here
+        most = {"instances": self.life.instances, "staging instances": 1, "staging volumes": volumes, "snapshots": 1 + self.twins}
         for what, count in held.items():
             if count > most[what]:
                 self.found.setdefault(what, Fault(kind=Kind.DOUBLED, text=f"{count} {what} at once, where {most[what]} were asked for"))
@@ -89,7 +91,8 @@ class Ledger:
 
     def look(self) -> None:
         backend = backend_of()
-        self.launched |= {one.id: tags_of(one).get(ROLE_TAG, "") for one in all_instances() if one.id not in self.launched}
+        new = [one for one in all_instances() if one.id not in self.launched and one.id not in self.known]
+        self.launched |= {one.id: tags_of(one).get(ROLE_TAG, "") for one in new}
         for id, each in backend.volumes.items():
             if id not in self.known and id not in self.volumes and tags_of(each).get(ROLE_TAG) == Role.STAGE and not each.snapshot_id:
                 self.volumes.add(id)
@@ -101,7 +104,8 @@ class Ledger:
         yield "instances", roles[Role.RENDER], life.most_launched
         yield "staging instances", roles[Role.STAGE], int(is_staged)
         yield "other instances", roles.total() - roles[Role.RENDER] - roles[Role.STAGE], 0
-        yield "staging volumes", len(self.volumes), int(is_staged)
+        # when the farm was dead for long, a staging instance fills another
+        yield "staging volumes", len(self.volumes), int(is_staged) + life.is_filled_here
         yield "snapshots", len(self.snapshots), int(is_staged)
 
 
