@@ -14,7 +14,7 @@ from app.current import current_farm, has_images
 from nodeimage.protocol import runs_of
 from supervisor.domain.download import DownloadStatus
 from supervisor.domain.file import FileStatus
-from supervisor.domain.frame import FrameStatus
+from supervisor.domain.frame import FrameStatus, frames_in_words
 from supervisor.domain.instance import InstanceStatus, Market
 from supervisor.domain.job import JobStatus
 from supervisor.domain.wording import about, dollars
@@ -268,6 +268,7 @@ def init_filters(app: Flask) -> None:
         rate=rate,
         share=share,
         engine=engine,
+        frames_in_words=frames_in_words,
         file_format=file_format,
         fps=fps,
         spec=spec,

@@ -82,7 +82,7 @@ class FileEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileList(Message):
-    """The files of a job: `received/<job>/files.json`."""
+    """The files of a job: `projects/<job>.files.json`."""
 
     files: tuple[FileEntry, ...]
 

@@ -46,8 +46,10 @@ def order_key(job: str) -> str:
 
 
 def files_key(job: str) -> str:
-    """Where the list of the job's files is, for instances that fetch them."""
-    return f"received/{job}/files.json"
+    """Where the list of the job's files is, for instances that fetch them: beside the files, as a studio may have the store delete what was
+    received long ago, and a job may be paused for longer.
+    """
+    return f"{PROJECTS_PREFIX}{job}.files.json"
 
 
 def staging_key(job: str) -> str:
@@ -166,6 +168,17 @@ class Message:
         """
         try:
             raw = json.loads(data)
+        except ValueError as error:
+            raise Unreadable(f"not a {cls.__name__}: {error!r}") from error
+        return cls.from_json(raw)
+
+    @classmethod
+    def from_json(cls, raw: Any) -> Self:
+        """Read the message from what its JSON stands for.
+
+        Errors:  Unreadable - as from_bytes
+        """
+        try:
             if raw["version"] > VERSION:
                 raise Unreadable(f"{cls.__name__} of version {raw['version']}; this side speaks {VERSION}")
             return cls._from_dict(raw)

@@ -220,6 +220,7 @@ def frame_answer(job: str, frame: FrameView, *, base_url: str) -> models.Frame:
         preview_url=f"{here}/preview" if frame.has_preview else None,
         log_url=f"{here}/log" if frame.has_log else None,
         reason=frame.reason,
+        damage=frame.damage,
         progress_pct=frame.progress_pct,
         elapsed_s=frame.elapsed_s,
     )

@@ -11,6 +11,7 @@ from app.auth import current_person, is_admin, may_change
 from app.current import base_url, current_farm
 from supervisor import queries
 from supervisor.commands import jobs as commands
+from supervisor.domain.frame import parse_frames
 from supervisor.domain.instance import Market
 from supervisor.domain.settings import JobSettings
 from supervisor.domain.workspace import WorkspaceMode
@@ -43,6 +44,8 @@ def change_job(job: str, body: models.JobChange) -> models.Job:
         commands.choose_main_file(farm, job, file=ids.get(body.main_file, body.main_file))
     if body.settings is not None:
         commands.change_settings(farm, job, changed_settings(detail.settings, body.settings), by_admin=is_admin())
+    if body.priority is not None:
+        commands.change_priority(farm, job, body.priority)
     if body.name is not None:
         commands.rename_job(farm, job, name=body.name)
     return _shown(job)
@@ -77,6 +80,13 @@ def cancel_job(job: str) -> models.Job:
 
 def retry_job(job: str) -> models.Job:
     commands.retry_job(current_farm(), job)
+    return _shown(job)
+
+
+def render_again(job: str, body: models.FramesAgain) -> models.Job:
+    farm = current_farm()
+    numbers = parse_frames(body.frames, max_frames=farm.config.render.max_frames) if body.frames is not None else ()
+    commands.render_again(farm, job, numbers)
     return _shown(job)
 
 

@@ -97,12 +97,19 @@ class CapChange(Body):
     max_cost_usd: Usd | None = Field(description="null: the farm's own. Beyond that, an administrator may go.")
 
 
+class FramesAgain(Body):
+    frames: Text | None = Field(default=None, description="Such as 12 or 3,7-9; null: those that are known to be damaged.")
+
+
 class JobChange(Body):
-    """Fields left out stay as they are; they are applied in the order main_file, settings, name."""
+    """Fields left out stay as they are; they are applied in the order main_file, settings, priority, name."""
 
     name: Name | None = None
     main_file: Identifier | None = Field(default=None, description="Path or id of the .blend to render, of those in the job.")
     settings: SettingsChange | None = None
+    priority: int | None = Field(
+        default=None, ge=0, le=HIGHEST_PRIORITY, description="Of a job that has not ended; what renders already goes on."
+    )
 
 
 class NewFile(Body):
@@ -174,6 +181,7 @@ class Frame(Answer):
     preview_url: str | None
     log_url: str | None
     reason: str = Field(description="Why its last failed attempt failed; empty: none did.")
+    damage: str = Field(default="", description="What is wrong with its outputs in the store, as far as known; empty: nothing.")
     progress_pct: float | None
     elapsed_s: float | None
 

@@ -31,7 +31,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         method="PATCH",
         path="/jobs/{job}",
         name="change_job",
-        summary="Change a job's name; of a draft, its main .blend and settings too",
+        summary="Change a job's name, or its priority before it has ended; of a draft, its main .blend and settings too",
         view=jobs.change_job,
         body=models.JobChange,
         answer=models.Job,
@@ -95,6 +95,17 @@ ENDPOINTS: tuple[Endpoint, ...] = (
             ("cancel", "End a job now; what was received stays", jobs.cancel_job),
             ("retry", "Render what is missing of a failed or cancelled job", jobs.retry_job),
         )
+    ),
+    Endpoint(
+        method="POST",
+        path="/jobs/{job}/render-again",
+        name="render_again",
+        summary="Render frames once more that were received or failed; a job that has ended goes back to work for them",
+        view=jobs.render_again,
+        body=models.FramesAgain,
+        answer=models.Job,
+        status=202,
+        problems=(404, 409),
     ),
     Endpoint(
         method="GET",

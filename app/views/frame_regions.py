@@ -8,13 +8,14 @@ from dataclasses import dataclass
 
 from flask import url_for
 
+from app.auth import may_change
 from app.current import current_farm
 from app.filters import spec
 from app.views.regions import Region, region, trigger_of
 from supervisor import queries
 from supervisor.domain.errors import NotFound
 from supervisor.domain.frame import FrameStatus
-from supervisor.domain.job import ACTIVE
+from supervisor.domain.job import ACTIVE, can_render_again
 from supervisor.queries import FrameMark, JobSummary
 
 #: Frames of one range of the grid: ten seconds at 24 fps.
@@ -146,12 +147,15 @@ def panel_region(job: str, number: int) -> Region:
     log = _log_of(job, number) if frame.has_log or frame.status is FrameStatus.RENDERING else ""
     marks = queries.job_frame_marks(current_farm(), job)
     place = bisect_right(marks, number, key=lambda mark: mark.number) - 1
+    has_ended = frame.status in {FrameStatus.RECEIVED, FrameStatus.FAILED}
+    allowed = has_ended and can_render_again(summary.status) and may_change(summary)
     return region(
         "frames/_panel.html",
-        shows=(frame, log, summary.status),
+        shows=(frame, log, summary.status, allowed),
         job=summary,
         frame=frame,
         log=log,
+        may_render_again=allowed,
         before=marks[place - 1].number if place > 0 else None,
         after=marks[place + 1].number if place + 1 < len(marks) else None,
         live=summary.status in ACTIVE and frame.status in {FrameStatus.QUEUED, FrameStatus.RENDERING},

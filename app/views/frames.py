@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, render_template, request
+from flask import Blueprint, Response, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response as AnyResponse
 
 from app.current import current_farm
 from app.views.frame_regions import panel_region
 from supervisor import queries
+from supervisor.commands import jobs as commands
 
 blueprint = Blueprint("frames", __name__)
 
@@ -20,6 +22,14 @@ def detail(job: str, number: int) -> str:
 @blueprint.get("/jobs/<job>/frames/<int(signed=True):number>/panel")
 def panel(job: str, number: int) -> Response:
     return panel_region(job, number).answer()
+
+
+@blueprint.post("/jobs/<job>/frames/<int(signed=True):number>/render-again")
+def render_again(job: str, number: int) -> AnyResponse:
+    commands.render_again(current_farm(), job, [number])
+    if request.headers.get("HX-Request"):
+        return panel_region(job, number).answer(changed=True)
+    return redirect(url_for("frames.detail", job=job, number=number), 303)
 
 
 @blueprint.get("/jobs/<job>/frames/<int(signed=True):number>/preview")

@@ -12,9 +12,12 @@ from app.current import current_farm
 from app.views import job_regions
 from app.views.jobs import blueprint
 from app.views.regions import Region
+from app.views.settings_form import priority_of
 from supervisor import queries
 from supervisor.commands import downloads as download_commands
 from supervisor.commands import jobs as commands
+from supervisor.domain.errors import Rejected
+from supervisor.domain.frame import parse_frames
 from supervisor.farm import Farm
 
 
@@ -56,6 +59,26 @@ def delete(job: str) -> AnyResponse:
 def pack(job: str) -> AnyResponse:
     download_commands.begin_download(current_farm(), job)
     return _shown(job, job_regions.downloads_region(job))
+
+
+@blueprint.post("/jobs/<job>/render-again")
+def render_again(job: str) -> AnyResponse:
+    """Have the frames again that the form names; without any, those that are damaged."""
+    farm, spec = current_farm(), request.form.get("frames", "").strip()
+    commands.render_again(farm, job, parse_frames(spec, max_frames=farm.config.render.max_frames) if spec else ())
+    return _shown(job, job_regions.downloads_region(job))
+
+
+@blueprint.post("/jobs/<job>/change-priority")
+def change_priority(job: str) -> AnyResponse:
+    try:
+        commands.change_priority(current_farm(), job, priority_of(request.form))
+    except Rejected as error:
+        if not request.headers.get("HX-Request"):
+            raise
+        typed = request.form.get("priority", "")
+        return job_regions.priority_region(job, typed=typed, errors={"priority": str(error)}).answer(status=422)
+    return _shown(job, job_regions.priority_region(job))
 
 
 def _act(command: Callable[[Farm, str], None], job: str) -> AnyResponse:

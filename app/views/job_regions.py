@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from app.auth import may_change
@@ -9,14 +10,14 @@ from app.current import current_farm
 from app.filters import duration, rough
 from app.links import download_url
 from app.views.money_regions import has_scouted
-from app.views.regions import POLLS, Region, region, trigger_of
+from app.views.regions import POLLS, WAITS, Region, region, trigger_of
 from supervisor import queries
 from supervisor.commands import downloads
 from supervisor.domain.download import DownloadStatus
 from supervisor.domain.instance import InstanceStatus
-from supervisor.domain.job import ACTIVE, ENDED
+from supervisor.domain.job import ACTIVE, ENDED, can_render_again
 from supervisor.domain.wording import dollars
-from supervisor.queries import DownloadView, InstanceView, JobDetail, JobSummary
+from supervisor.queries import InstanceView, JobDetail, JobSummary
 
 JOBS_ON_A_PAGE = 50
 _AT_WORK = frozenset({InstanceStatus.PENDING, InstanceStatus.RUNNING})
@@ -111,19 +112,37 @@ def downloads_region(job: str) -> Region:
     """The zips of a job; looks again twice a second while one is being packed."""
     summary = queries.job_summary(current_farm(), job)
     held = downloads.job_downloads(current_farm(), job)
+    damaged = queries.damaged_frames(current_farm(), job)
+    allowed = may_change(summary) and can_render_again(summary.status)
     packing = any(each.status is DownloadStatus.PACKING for each in held)
     return region(
         "jobs/_downloads.html",
-        shows=(held, summary.frames.received, summary.status in ENDED),
+        shows=(held, summary.frames.received, summary.status in ENDED, damaged, allowed),
         job=summary,
         downloads=held,
         links={each.id: download_url(each) for each in held if each.status is DownloadStatus.READY},
-        newest=_newest_whole(held, summary),
+        newest=downloads.is_packed(current_farm(), job, received=summary.frames.received),
+        damaged=damaged,
+        may_change=allowed,
         link_days=current_farm().config.downloads.link_days,
         trigger=POLLS.replace("2s", "500ms") if packing else trigger_of(summary.status),
     )
 
 
-def _newest_whole(held: list[DownloadView], job: JobSummary) -> bool:
-    """Say whether packing now would make the zip that is there already."""
-    return bool(held) and held[0].status in {DownloadStatus.READY, DownloadStatus.PACKING} and held[0].frames == job.frames.received
+def priority_region(
+    job: str, detail: JobDetail | None = None, *, typed: str | None = None, errors: Mapping[str, str] | None = None
+) -> Region:
+    """A job's priority, and the form that changes it. It is not replaced under a person's hands: only actions change it."""
+    detail = detail or queries.job_detail(current_farm(), job)
+    priority, has_ended = detail.settings.priority, detail.summary.status in ENDED
+    allowed = may_change(detail.summary) and not has_ended
+    return region(
+        "jobs/_priority.html",
+        shows=(priority, allowed, typed, errors),
+        job=detail.summary,
+        priority=priority,
+        value=str(priority) if typed is None else typed,
+        may_change=allowed,
+        errors=errors or {},
+        trigger=WAITS,
+    )

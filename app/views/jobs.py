@@ -59,6 +59,7 @@ def page(detail: JobDetail, *, typed: FormInput | None = None) -> str:
         "previews": frame_regions.previews_region(job),
         "frames": frame_regions.frames_region(job, request.args.get("first", type=int)),
         "instances": job_regions.instances_region(job),
+        "priority": job_regions.priority_region(job, detail),
         "downloads": job_regions.downloads_region(job),
         "events": job_regions.events_region(job),
     }
@@ -107,6 +108,11 @@ def instances(job: str) -> Response:
 @blueprint.get("/jobs/<job>/downloads")
 def downloads(job: str) -> Response:
     return job_regions.downloads_region(job).answer()
+
+
+@blueprint.get("/jobs/<job>/priority")
+def priority(job: str) -> Response:
+    return job_regions.priority_region(job).answer()
 
 
 @blueprint.get("/jobs/<job>/events")

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from app.auth import may_change
 from app.current import current_farm
-from app.views.regions import CHANGED, Region, region, trigger_of
+from app.views.regions import WAITS, Region, region, trigger_of
 from supervisor import queries
 from supervisor.domain.errors import Rejected
 from supervisor.domain.estimate import Estimate, basis_in_words, price_in_words, time_in_words
@@ -101,7 +101,7 @@ def cap_region(job: str, detail: JobDetail | None = None, *, typed: str | None =
         farm_cap=detail.farm_cap_usd,
         may_change=allowed,
         errors=errors or {},
-        trigger="" if detail.summary.status in ENDED else f"{CHANGED} from:body",
+        trigger=WAITS,
     )
 
 

@@ -53,9 +53,9 @@ def region(template: str, *, shows: object, **context: Any) -> Region:
 
 
 def trigger_of(status: JobStatus) -> str:
-    """When a region of a job in this status looks again. Returns: empty where nothing can change any more but by deleting the job."""
+    """When a region of a job in this status looks again."""
     if status in ACTIVE:
         return POLLS
     if status is JobStatus.PAUSED:
         return POLLS_SLOWLY  # resumed from elsewhere, perhaps
-    return "" if status is JobStatus.COMPLETED else WAITS
+    return WAITS

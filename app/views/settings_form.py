@@ -84,7 +84,7 @@ def settings_of(form: Mapping[str, str], *, persistent_default: bool) -> JobSett
         market=Market.SPOT if form.get("market") == Market.SPOT else Market.ON_DEMAND,
         max_price_usd_per_h=_price(form),
         max_cost_usd=dollars_of(form, "max_cost_usd", "Most it may cost: write dollars, such as 20."),
-        priority=_priority(form),
+        priority=priority_of(form),
         scout=form.get("scout", "") == "on",
         instance_types=tuple(part.strip() for part in form.get("instance_types", "").split(",") if part.strip()),
         workspace_mode=_workspace_mode(form.get("workspace_mode", "")),
@@ -110,7 +110,8 @@ def _whole(form: Mapping[str, str], name: str, label: str, least: int, most: int
     return int(text)
 
 
-def _priority(form: Mapping[str, str]) -> int:
+def priority_of(form: Mapping[str, str]) -> int:
+    """The priority that a person typed; of nothing, the usual one. Errors: Rejected - it is none"""
     typed = _whole(form, "priority", "Priority", 0, HIGHEST_PRIORITY)
     return JobSettings().priority if typed is None else typed
 

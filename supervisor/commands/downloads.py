@@ -13,8 +13,9 @@ from supervisor.domain.download import DownloadStatus
 from supervisor.domain.errors import Conflict, NotFound
 from supervisor.domain.ids import new_id
 from supervisor.domain.naming import zip_name
-from supervisor.domain.zip_plan import ZipIndex, ZipPlan
+from supervisor.domain.zip_plan import ZipEntry, ZipIndex, ZipPlan
 from supervisor.farm import Farm
+from supervisor.lifecycle.damage import note_damaged, sums_of
 from supervisor.lifecycle.sending import BadFrame, send_zip
 from supervisor.queries import DownloadView
 from supervisor.store import downloads as store
@@ -95,6 +96,12 @@ def job_downloads(farm: Farm, job: str) -> list[DownloadView]:
         return [_view(each) for each in store.of_job(connection, job, *_SHOWN)]
 
 
+def is_packed(farm: Farm, job: str, *, received: int) -> bool:
+    """Say whether a zip of just what is received is there, or being packed. Shape: received: how many frames are"""
+    with farm.db.read() as connection:
+        return _same(connection, job, received) is not None
+
+
 def open_download(farm: Farm, download_id: str) -> OpenedZip:
     """Make a ready download sendable. Reads no frame yet. Errors: NotFound (says why it is gone, and that it can be packed anew)"""
     with farm.db.read() as connection:
@@ -104,15 +111,15 @@ def open_download(farm: Farm, download_id: str) -> OpenedZip:
         assert index is not None, "end_packing writes both"
         outdated = _rendered_anew(connection, found, index)
     if outdated is not None:
-        reason = f"Frame {outdated} was rendered anew since this zip was packed. {_PACK_ANEW}"
-        _end_broken(farm, found, reason)
+        reason = _anew(outdated)
+        _end_outdated(farm, found, reason)
         raise NotFound(reason)
     plan = ZipPlan(index)
     return OpenedZip(
         name=found.name,
         bytes=plan.bytes,
         etag=f"{found.id}-{plan.bytes:x}",
-        send=lambda first, end: _send(farm, found, plan, first, end),
+        send=lambda first, end: _send(farm, found, index, plan, first, end),
     )
 
 
@@ -126,12 +133,11 @@ def _check_ready(found: Download) -> None:
             raise NotFound(f"{found.reason} {_PACK_ANEW}")
 
 
-def _send(farm: Farm, found: Download, plan: ZipPlan, first: int, end: int) -> Generator[bytes, None, None]:
+def _send(farm: Farm, found: Download, index: ZipIndex, plan: ZipPlan, first: int, end: int) -> Generator[bytes, None, None]:
     try:
         yield from send_zip(farm.cloud.objects, found.job, plan, first=first, end=end)
     except BadFrame as error:
-        _end_broken(farm, found, str(error))
-        raise ZipBroken(str(error), is_lasting=True) from error
+        raise ZipBroken(_end_damaged(farm, found, index, error), is_lasting=True) from error
     except CloudError as error:
         log.warning("transfer broken off", job=found.job, download=found.id, error=str(error))
         reason = "A transfer broke off: the object store could not be read. Download it again: what stopped on the way goes on from there."
@@ -141,10 +147,25 @@ def _send(farm: Farm, found: Download, plan: ZipPlan, first: int, end: int) -> G
         _note_break(farm, found, "")
 
 
-def _end_broken(farm: Farm, found: Download, reason: str) -> None:
+def _end_outdated(farm: Farm, found: Download, reason: str) -> None:
     log.warning("zip can't be sent any more", job=found.job, download=found.id, because=reason)
     with farm.db.write() as connection:
         store.end(connection, found, DownloadStatus.FAILED, reason=reason)
+
+
+def _end_damaged(farm: Farm, found: Download, index: ZipIndex, bad: BadFrame) -> str:
+    """End a zip of which a frame is damaged, or was rendered anew while it was sent. Returns: which"""
+    seen = sums_of((entry.output, entry) for entry in index.entries if entry.frame == bad.frame)
+    with farm.db.write() as connection:
+        is_damaged = bool(note_damaged(connection, found.job, {bad.frame: bad.damage}, {bad.frame: seen}))
+        reason = str(bad) if is_damaged else _anew(bad.frame)
+        store.end(connection, found, DownloadStatus.FAILED, reason=reason)
+    log.warning("zip can't be sent any more", job=found.job, download=found.id, because=reason)
+    return reason
+
+
+def _anew(frame: int) -> str:
+    return f"Frame {frame} was rendered anew since this zip was packed. {_PACK_ANEW}"
 
 
 def _note_break(farm: Farm, found: Download, reason: str) -> None:
@@ -154,12 +175,15 @@ def _note_break(farm: Farm, found: Download, reason: str) -> None:
 
 def _rendered_anew(connection: Connection, found: Download, index: ZipIndex) -> int | None:
     """A frame of the zip whose outputs are others now. Returns: None if all are as they were"""
-    anew = {
-        number: {(output.name, output.bytes, output.crc32) for output in outputs}
-        for number, outputs in frames.outputs_received_after(connection, found.job, found.created_at).items()
-    }
-    packed = (entry for entry in index.entries if entry.frame in anew)
-    return next((entry.frame for entry in packed if (entry.output, entry.bytes, entry.crc32) not in anew[entry.frame]), None)
+    anew = frames.outputs_received_after(connection, found.job, found.created_at)
+    packed: dict[int, list[ZipEntry]] = {}
+    for entry in index.entries:
+        if entry.frame in anew:
+            packed.setdefault(entry.frame, []).append(entry)
+    for number, entries in packed.items():
+        if sums_of((entry.output, entry) for entry in entries) != sums_of((output.name, output) for output in anew[number]):
+            return number
+    return None
 
 
 def _same(connection: Connection, job: str, count: int) -> str | None:

@@ -121,9 +121,9 @@ def put_file(farm: Farm, job: str, *, path: str, source: BinaryIO, length: int) 
 def remove_file(farm: Farm, job: str, file: str) -> None:
     """Take a file out of a draft, uploaded or half uploaded. Errors: NotFound, Conflict"""
     row = _file(farm, job, file)
-    with farm.db.read() as connection:
-        _check_draft(store.standing(connection, job, row.path))
-    forget_file(farm, row)
+    if not forget_file(farm, row):
+        with farm.db.read() as connection:
+            _check_draft(store.standing(connection, job, row.path))
 
 
 def file_view(farm: Farm, job: str, file: str) -> FileView:

@@ -1,9 +1,11 @@
-"""Commands about jobs: make, settle, submit, pause, resume, cancel, retry, delete. They record wishes; the tick does the work."""
+"""Commands about jobs, from making one to deleting it. They record wishes; the tick does the work."""
 
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from decimal import Decimal
 
 from supervisor.bookkeeping import write_down
@@ -11,10 +13,11 @@ from supervisor.domain.blender import check_wish
 from supervisor.domain.budget import NEAR_CAP, check_cap
 from supervisor.domain.errors import CommandError, Conflict, NotFound, Rejected
 from supervisor.domain.file import FileStatus, is_blend
+from supervisor.domain.frame import FrameStatus, frames_in_words
 from supervisor.domain.ids import new_id
-from supervisor.domain.job import ENDED, JobStatus, can_cancel, can_delete, can_pause, can_resume, can_retry
+from supervisor.domain.job import ENDED, JobStatus, can_cancel, can_delete, can_pause, can_render_again, can_resume, can_retry
 from supervisor.domain.settings import JobSettings
-from supervisor.domain.submission import check_settings
+from supervisor.domain.submission import check_priority, check_settings
 from supervisor.domain.wording import dollars
 from supervisor.farm import Farm
 from supervisor.readiness import blenders_of, limits_of
@@ -225,6 +228,81 @@ def _retriable(farm: Farm, connection: Connection, job: str) -> Job:
     return seen
 
 
+def render_again(farm: Farm, job: str, numbers: Sequence[int] = ()) -> None:
+    """Ask for ended frames once more; with none named, for those that are known to be damaged. A job that has ended goes back to work for
+    them; a paused one stays paused.
+
+    Errors:  NotFound; Rejected - field `frames`: it has no such frame, or it is to be rendered anyway; Conflict, OverBudget; Rejected - the
+             cloud would not render it
+    """
+    with farm.db.read() as connection:
+        seen, _ = _wanted_again(farm, connection, job, numbers)
+    rest = check_rest(farm, seen) if seen.status in ENDED else None
+    with farm.db.write() as connection:
+        seen, chosen = _wanted_again(farm, connection, job, numbers)
+        if seen.status in ENDED:
+            if rest is None:
+                raise Conflict("this job ended just now; ask again")
+            _begin_again(connection, seen, f"a person asked for {frames_in_words(chosen)} again{_besides(connection, job)}", at=farm.now())
+            begin_rest(connection, job, rest, at=farm.now())
+        else:
+            events.add_event(connection, job, at=farm.now(), text=f"a person asked for {frames_in_words(chosen)} again")
+        frames.render_again(connection, job, chosen, reason="a person asked for it again")
+        for number in chosen:
+            events.clear_problem(connection, job, "frame_failed", about=str(number))
+        store.touch(connection, job)
+    farm.wake()
+
+
+def _wanted_again(farm: Farm, connection: Connection, job: str, numbers: Sequence[int]) -> tuple[Job, list[int]]:
+    """The job and the frames that are asked for again, ascending. Errors: as render_again"""
+    seen = _found(connection, job)
+    if not can_render_again(seen.status):
+        raise _conflict(seen, "rendered again")
+    if seen.status in ENDED:
+        check_budget(farm, connection, seen)
+    chosen = sorted(set(numbers)) or frames.damaged(connection, job)
+    if not chosen:
+        raise Conflict("no frame of this job is known to be damaged; name the frames that are to be rendered again")
+    there = {number: status for number, status, _, _ in frames.marks(connection, job)}
+    if strange := [number for number in chosen if number not in there]:
+        raise Rejected(f"this job has no {frames_in_words(strange)}", field="frames")
+    if waiting := [number for number in chosen if there[number] not in {FrameStatus.RECEIVED, FrameStatus.FAILED}]:
+        raise Rejected(f"{frames_in_words(waiting)} {'is' if len(waiting) == 1 else 'are'} to be rendered anyway", field="frames")
+    return seen, chosen
+
+
+def _begin_again(connection: Connection, seen: Job, because: str, *, at: datetime) -> None:
+    _moved(store.move(connection, seen, JobStatus.SUBMITTED, because=because, at=at))
+    for code in FOUND_BEFORE:
+        if code != "frame_failed":  # of other frames, which stay as they are
+            events.clear_problem(connection, seen.id, code)
+
+
+def _besides(connection: Connection, job: str) -> str:
+    """What a job renders too that was cancelled before all its frames had ended."""
+    missing = frames.counts(connection, job).unended
+    return f"; {missing} that {'is' if missing == 1 else 'are'} missing {'is' if missing == 1 else 'are'} rendered too" if missing else ""
+
+
+def change_priority(farm: Farm, job: str, priority: int) -> None:
+    """Let a job that has not ended go before others that wait for instances, or after them. What renders already goes on.
+
+    Errors:  Rejected (priority), NotFound, Conflict
+    """
+    check_priority(priority)
+    with farm.db.write() as connection:
+        seen = _found(connection, job)
+        if seen.status in ENDED:
+            raise _conflict(seen, "put first or last")
+        if priority == seen.settings.priority:
+            return
+        store.change_settings(connection, job, replace(seen.settings, priority=priority))
+        text = f"a person gave it priority {priority} instead of {seen.settings.priority}"
+        events.add_event(connection, job, at=farm.now(), text=text)
+    farm.wake()
+
+
 def delete_job(farm: Farm, job: str) -> None:
     """Make a draft or ended job be gone: rows at once, files, frames and zips soon after. What it cost and how fast it was stays known.
 
@@ -263,6 +341,8 @@ def _conflict(seen: Job, wish: str) -> CommandError:
         "cancelled": "only a job that waits, is being rendered or is paused can be cancelled",
         "retried": "only a failed or cancelled job can be retried",
         "capped": "what it cost is spent; a cap is for a job that is not ended",
+        "rendered again": "a draft has no frames yet; one that is given back right now has to end or pause first",
+        "put first or last": "a priority is for a job that is not ended",
         "deleted": "cancel it first; drafts and ended jobs can be deleted",
     }
     return Conflict(f"this job is {seen.status}: {allowed[wish]}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -40,6 +41,8 @@ class FrameCounts:
 
 #: Blender's own limits of a frame number (MINAFRAME, MAXFRAME in DNA_scene_types.h).
 FIRST_FRAME, LAST_FRAME = -1_048_574, 1_048_574
+
+_MOST_SHOWN = 80
 
 _PART = re.compile(r"(-?\d+)(?:\s*-\s*(-?\d+)(?:\s*x\s*(\d+))?)?", re.ASCII)
 _DASHES = str.maketrans("‐‑‒–—−", "------")  # what editors and chats make of a hyphen
@@ -89,6 +92,14 @@ def _parse_part(part: str, *, spec: str, max_frames: int) -> range:
 def _too_many(max_frames: int) -> TooManyFrames:
     text = f"that is more than {max_frames} frames, the most that one job may have; split it into several jobs"
     return TooManyFrames(text, field="frames")
+
+
+def frames_in_words(numbers: Sequence[int]) -> str:
+    """Name frames for people: “frame 7”, “frames 3-5,9”; of very scattered ones the first. Shape: at least one, ascending"""
+    if len(numbers) == 1:
+        return f"frame {numbers[0]}"
+    spec = format_frames(list(numbers))
+    return "frames " + (spec if len(spec) <= _MOST_SHOWN else f"{spec[:_MOST_SHOWN]}…")
 
 
 def _shown(text: str) -> str:

@@ -62,9 +62,9 @@ TRANSITIONS: Mapping[JobStatus, Mapping[JobStatus, str]] = MappingProxyType(
             _S.PAUSED: "everything is given back after a pause",
         },
         _S.PAUSED: {_S.LAUNCHING: "a person resumed it", _S.RELEASING: "a person cancelled it"},
-        _S.COMPLETED: {},
-        _S.FAILED: {_S.SUBMITTED: "a person asked for the missing frames"},
-        _S.CANCELLED: {_S.SUBMITTED: "a person asked for the missing frames"},
+        _S.COMPLETED: {_S.SUBMITTED: "a person asked for frames to be rendered again"},
+        _S.FAILED: {_S.SUBMITTED: "a person asked for the missing frames, or for others again"},
+        _S.CANCELLED: {_S.SUBMITTED: "a person asked for the missing frames, or for others again"},
     }
 )
 
@@ -98,6 +98,11 @@ def can_cancel(status: JobStatus) -> bool:
 
 def can_retry(status: JobStatus) -> bool:
     return status in {_S.FAILED, _S.CANCELLED}
+
+
+def can_render_again(status: JobStatus) -> bool:
+    """Say whether frames that have ended may be asked for once more: not of a draft, which has none, nor while everything is given back."""
+    return status not in {_S.DRAFT, _S.RELEASING}
 
 
 def can_delete(status: JobStatus) -> bool:

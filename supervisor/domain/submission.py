@@ -83,8 +83,7 @@ def chosen_frames(settings: JobSettings, scene: SceneInfo, *, max_frames: int) -
 def _check_instances(settings: JobSettings, limits: Limits) -> None:
     if not 1 <= settings.instances <= limits.max_instances:
         raise Rejected(f"{settings.instances} instances are not possible; one job may have 1 to {limits.max_instances}", field="instances")
-    if not 0 <= settings.priority <= HIGHEST_PRIORITY:
-        raise Rejected(f"a priority is a whole number from 0 to {HIGHEST_PRIORITY}", field="priority")
+    check_priority(settings.priority)
     if not limits.rents:
         _check_nothing_rented(settings)
     price = settings.max_price_usd_per_h
@@ -94,6 +93,12 @@ def _check_instances(settings: JobSettings, limits: Limits) -> None:
         raise Rejected("a highest price is for spot instances; on-demand ones have a list price", field="max_price_usd_per_h")
     if not (price.is_finite() and 0 < price <= _MAX_PRICE_USD_PER_H):
         raise Rejected(f"a highest price lies above 0 and at most at {_MAX_PRICE_USD_PER_H} dollars per hour", field="max_price_usd_per_h")
+
+
+def check_priority(priority: int) -> None:
+    """Errors: Rejected - field `priority`"""
+    if not 0 <= priority <= HIGHEST_PRIORITY:
+        raise Rejected(f"a priority is a whole number from 0 to {HIGHEST_PRIORITY}", field="priority")
 
 
 def _check_nothing_rented(settings: JobSettings) -> None:

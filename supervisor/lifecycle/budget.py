@@ -45,6 +45,7 @@ def keep_within_budget(farm: Farm, job: Job, tick: Tick, watch: Watch) -> None:
         found = outlook(farm, connection, seen, now=tick.now) if seen else None
     if seen is None or found is None:
         return
+    watch.ahead_usd[job.id] = found.ahead_usd
     _keep(farm, seen, tick, found, _month(farm, tick, watch))
 
 
@@ -133,7 +134,10 @@ def _month(farm: Farm, tick: Tick, watch: Watch) -> Month | None:
     with farm.db.read() as connection:
         spent = sum_of(month_spent(connection, now=tick.now)).total_usd
         active = jobs.jobs_in(connection, ACTIVE)
-        ahead = sum((outlook(farm, connection, job, now=tick.now).ahead_usd for job in active), Decimal(0))
+        for job in active:
+            if job.id not in watch.ahead_usd:  # looked at every two seconds from now on
+                watch.ahead_usd[job.id] = outlook(farm, connection, job, now=tick.now).ahead_usd
+        ahead = sum((watch.ahead_usd[job.id] for job in active), Decimal(0))
     watch.month = Month(at=tick.now, spent_usd=spent, ahead_usd=ahead)
     return watch.month
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import structlog
 
@@ -32,17 +32,14 @@ def gone_of_pool(farm: Farm) -> list[Instance]:
         return [one for one in instances.pool_instances(connection) if not one.claims_freed and one.status in _HOLD_NOTHING]
 
 
-def gone_nodes(farm: Farm, job: Job) -> list[Instance]:
-    """The job's instances that are gone and may have left claims behind.
+def gone_nodes(job: Job, mine: Iterable[Instance]) -> list[Instance]:
+    """Those of a job's instances that are gone and may have left claims behind.
 
     One that was given up is gone at once; one that is being released says goodbye itself, and is waited for. One that was stopped holds
     nothing: if it is started again, it claims anew.
     """
-    with farm.db.read() as connection:
-        mine = [instance for instance in instances.instances_of(connection, job.id) if instance.job]
-    found = [instance for instance in mine if not instance.claims_freed]
     gone = _HOLD_NOTHING - ({InstanceStatus.TERMINATING} if job.status is JobStatus.RELEASING else set())
-    return [instance for instance in found if instance.status in gone]
+    return [one for one in mine if one.job and not one.claims_freed and one.status in gone]
 
 
 def requeue_frames_of(farm: Farm, job: Job, gone: Sequence[Instance], tick: Tick) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import structlog
 
 from nodeimage.protocol import Failure, frames_prefix, split_output_key
-from supervisor.domain.frame import FrameStatus, format_frames
+from supervisor.domain.frame import FrameStatus, frames_in_words
 from supervisor.domain.job import JobStatus
 from supervisor.domain.problem import Problem
 from supervisor.domain.verdict import is_hopeless
@@ -18,8 +18,6 @@ from .tick import Tick
 
 log = structlog.get_logger(__name__)
 
-_MAX_SHOWN = 80
-
 
 def conclude(farm: Farm, job: Job, tick: Tick) -> float | None:
     """Every frame that was wanted has ended: release the job, unless some must be rendered again. Of a scouted job, ask for the rest."""
@@ -30,6 +28,8 @@ def conclude(farm: Farm, job: Job, tick: Tick) -> float | None:
         return 0.0
     then, reason = ending
     with farm.db.write() as connection:
+        if frames.counts(connection, job.id).unended:
+            return 0.0  # while the store was being looked through, a person asked for a frame again
         because = f"{reason}; instances are being given back"
         jobs.move(connection, job, JobStatus.RELEASING, because=because, at=tick.now, then=then, then_reason=reason)
     return None
@@ -78,7 +78,7 @@ def _requeue(farm: Farm, job: Job, missing: dict[int, str], tick: Tick) -> None:
                 frames.requeue(connection, job.id, number, reason=reason, counts_as_failure=True)
             else:
                 frames.fail(connection, job.id, number, node=frame.node or "", reason=reason)
-        said = f"{_shown(sorted(missing))}: outputs are not in the store as the nodes said; rendered again"
+        said = f"{frames_in_words(sorted(missing))}: outputs are not in the store as the nodes said; rendered again"
         remedy = "Something else than the farm removes or changes objects in the bucket; see to it that nothing does."
         problem = Problem(code="lost_output", severity="warning", text=said, remedy=remedy, since=tick.now)
         events.put_problem(connection, job.id, problem)
@@ -91,12 +91,11 @@ def end_if_hopeless(farm: Farm, job: Job, tick: Tick) -> bool:
     """Move the job to RELEASING where every frame fails. Returns: whether it was moved"""
     assert job.submitted_at is not None, "a job that renders was submitted"
     with farm.db.read() as connection:
-        failing = frames.failing(connection, job.id)
-        if not failing:
+        if not frames.has_failing(connection, job.id):
             return False
         verdict = is_hopeless(
             has_received=frames.has_received_since(connection, job.id, job.submitted_at),
-            failing=failing,
+            failing=attempts.failed_frames_since(connection, job.id, job.submitted_at),
             open_failures=attempts.failures_since(connection, job.id, Failure.OPEN, job.submitted_at),
             max_attempts=farm.config.render.max_attempts,
         )
@@ -113,9 +112,4 @@ def end_if_hopeless(farm: Farm, job: Job, tick: Tick) -> bool:
 def _failed_reason(failed: list[int]) -> str:
     if len(failed) == 1:
         return f"frame {failed[0]} failed; the others are received. Its log says why; a retry renders only what is missing"
-    return f"{_shown(failed)} failed; the others are received. Their logs say why; a retry renders only what is missing"
-
-
-def _shown(numbers: list[int]) -> str:
-    spec = format_frames(numbers)
-    return "frames " + (spec if len(spec) <= _MAX_SHOWN else f"{spec[:_MAX_SHOWN]}…")
+    return f"{frames_in_words(failed)} failed; the others are received. Their logs say why; a retry renders only what is missing"

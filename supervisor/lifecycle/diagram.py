@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from supervisor.domain.job import TRANSITIONS
+from supervisor.domain.job import ENDED, TRANSITIONS
 
 
 def diagram() -> str:
@@ -12,7 +12,7 @@ def diagram() -> str:
     lines = ["```mermaid", "stateDiagram-v2", "    [*] --> draft"]
     for status, moves in TRANSITIONS.items():
         lines += [f"    {status} --> {to}: {because.replace(':', ',').replace(';', ',')}" for to, because in moves.items()]
-        if not moves:
+        if status in ENDED:
             lines.append(f"    {status} --> [*]")
     return "\n".join([*lines, "```"])
 

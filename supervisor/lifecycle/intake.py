@@ -15,6 +15,7 @@ import structlog
 from supervisor.cloud.ports import CloudError
 from supervisor.domain.errors import OutOfSpace
 from supervisor.domain.file import FileStatus, is_blend
+from supervisor.domain.job import JobStatus
 from supervisor.domain.scene import Inspection
 from supervisor.domain.upload import gib
 from supervisor.farm import Farm
@@ -76,19 +77,27 @@ def sweep_uploads(farm: Farm) -> None:
     with farm.db.read() as connection:
         stale = store.stale_uploads(connection, untouched_since=since)
     for file in stale:
-        forget_file(farm, file)
-        log.info("stale upload deleted", job=file.job, file=file.id, path=file.path)
+        if forget_file(farm, file):
+            log.info("stale upload deleted", job=file.job, file=file.id, path=file.path)
 
 
-def forget_file(farm: Farm, file: FileRow) -> None:
-    """Make a file be gone: what the store has of it, then its row."""
-    if file.upload_id:
-        farm.cloud.uploads.abort(file.key, file.upload_id)
-    farm.cloud.objects.delete([file.key])
+def forget_file(farm: Farm, file: FileRow) -> bool:
+    """Make a file of a draft be gone: its row, then what the store has of it, which goes with its job if we are cut off between the two.
+
+    Returns: False if the job is no draft (any more): then its files stay
+    """
     with farm.db.write() as connection:
+        if store.standing(connection, file.job, file.path).job_status is not JobStatus.DRAFT:
+            return False
         unpacked = store.remove_unpacked(connection, file)
         store.remove(connection, file)
-    farm.cloud.objects.delete([row.key for row in unpacked])
+    try:
+        if file.upload_id:
+            farm.cloud.uploads.abort(file.key, file.upload_id)
+        farm.cloud.objects.delete([file.key, *(row.key for row in unpacked)])
+    except CloudError as error:
+        log.warning("content of a removed file is left until its job goes", job=file.job, file=file.id, error=str(error))
+    return True
 
 
 def _check(farm: Farm, file: FileRow, *, is_asked: bool, go_on: Callable[[], bool]) -> None:

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 
 import structlog
 
-from nodeimage.protocol import Failure, JournalEntry, Outcome, Unreadable, journal_at_ms, journal_cursor, journal_prefix
+from nodeimage.protocol import Failure, JournalEntry, Outcome, Output, Unreadable, journal_at_ms, journal_cursor, journal_prefix
 from supervisor.domain.frame import FrameStatus
 from supervisor.domain.problem import Problem
 from supervisor.farm import Farm
-from supervisor.store import attempts, events, frames, instances, jobs
+from supervisor.store import attempts, events, frames, jobs
 from supervisor.store.attempts import Attempt
 from supervisor.store.database import Connection
 from supervisor.store.frames import Delivery, Frame
+from supervisor.store.instances import Instance
 from supervisor.store.jobs import Job
 
 from .blenders import note_blender
 from .findings import is_told, problem_of
 from .observe import read_all
+from .redelivered import MOST_AT_ONCE, as_stored, delivered_again, stored_outputs
 from .tick import Tick, Watch
 
 log = structlog.get_logger(__name__)
@@ -31,32 +34,38 @@ _OVERLAP = timedelta(seconds=120)
 _MOST_AT_ONCE = 2000
 #: Failures that the first retry answers with a fresh Blender without persistent data.
 _PERHAPS_PERSISTENCE = frozenset({Failure.CRASH, Failure.ERROR, Failure.BAD_OUTPUT})
-UNREADABLE = "unreadable"
 
 
-def take_in_journal(farm: Farm, job: Job, tick: Tick, watch: Watch, *, whole: bool = False) -> None:
+def take_in_journal(farm: Farm, job: Job, mine: Iterable[Instance], tick: Tick, watch: Watch, *, whole: bool = False) -> None:
     """Take in the entries that are new: from the cursor, or from the beginning where `whole` or it is time for that. Repeat: safe"""
     whole = whole or watch.is_whole_journal_due(job.id, tick.now)
-    since_ms = 0 if whole else _since_ms(farm, job, tick)
+    since_ms = 0 if whole else _since_ms(job, mine, tick)
     prefix = journal_prefix(job.id)
     after = journal_cursor(job.id, at_ms=since_ms)
     with farm.db.read() as connection:
         known = attempts.entries_from(connection, job.id, after.removeprefix(prefix))
     listed = (entry.key.removeprefix(prefix) for entry in farm.cloud.objects.list(prefix, after=after))
     new = list(islice((name for name in listed if name not in known), _MOST_AT_ONCE))
-    entries = read_all(lambda name: _entry(farm, prefix, name), new)
-    if new:
-        _write(farm, job, [(name, entry) for name, entry in zip(new, entries, strict=True) if entry], at=tick.now)
-    if whole and len(new) < _MOST_AT_ONCE:
+    read = zip(new, read_all(lambda name: _entry(farm, prefix, name), new), strict=True)
+    told = [(name, entry) for name, entry in read if entry]
+    again = delivered_again(farm, job.id, _understood(told))
+    later = frozenset(again[MOST_AT_ONCE:])
+    told = [(name, entry) for name, entry in told if isinstance(entry, Unreadable) or entry.frame not in later]
+    if told:
+        stored = stored_outputs(farm, job.id, again[:MOST_AT_ONCE], _understood(told))
+        _write(farm, job, told, stored, at=tick.now)
+    if whole and len(new) < _MOST_AT_ONCE and not later:
         watch.whole_journal_at[job.id] = tick.now
 
 
-def _since_ms(farm: Farm, job: Job, tick: Tick) -> int:
+def _understood(told: Iterable[tuple[str, JournalEntry | Unreadable]]) -> list[JournalEntry]:
+    return [entry for _, entry in told if isinstance(entry, JournalEntry)]
+
+
+def _since_ms(job: Job, mine: Iterable[Instance], tick: Tick) -> int:
     """Where to list from: before the newest entry, and never ahead of our own clock; earlier if a node's clock is slow."""
-    with farm.db.read() as connection:
-        rented = [instance for instance in instances.instances_of(connection, job.id) if instance.is_rented]
     now_ms = _ms(tick.now)
-    slow_ms = [_ms(one.beat_at) - one.heartbeat.at_ms for one in rented if one.beat_at and one.heartbeat]
+    slow_ms = [_ms(one.beat_at) - one.heartbeat.at_ms for one in mine if one.is_rented and one.beat_at and one.heartbeat]
     overlap_ms = int(_OVERLAP.total_seconds() * 1000) + max([0, *slow_ms])
     return max(min(job.journal_ms, now_ms) - overlap_ms, 0)
 
@@ -85,14 +94,24 @@ def _check_outputs(entry: JournalEntry) -> None:
             raise Unreadable(f"it names an output outside of its frame: {output.name[:80]!r}")
 
 
-def _write(farm: Farm, job: Job, entries: Sequence[tuple[str, JournalEntry | Unreadable]], *, at: datetime) -> None:
+def _write(
+    farm: Farm,
+    job: Job,
+    entries: Sequence[tuple[str, JournalEntry | Unreadable]],
+    stored: Mapping[int, frozenset[Output]],
+    *,
+    at: datetime,
+) -> None:
+    """Shape:   stored: of frames that were delivered more than once, what the store has"""
     with farm.db.write() as connection:
         newest_ms = job.journal_ms
         for name, entry in entries:
             if isinstance(entry, Unreadable):
                 _note_unreadable(connection, job.id, name, entry, at=at)
+            elif attempts.is_told(connection, job.id, nonce=entry.nonce, outcome=entry.outcome):
+                attempts.add_attempt(connection, job.id, replace(_attempt(name, entry, at=at), outcome=attempts.REPEATED))
             elif attempts.add_attempt(connection, job.id, _attempt(name, entry, at=at)):
-                _apply(connection, farm, job.id, entry, at=at)
+                _apply(connection, farm, job.id, entry, stored, at=at)
             newest_ms = max(newest_ms, _at_ms(name))
         jobs.change_job(connection, job.id, journal_ms=newest_ms)
 
@@ -127,7 +146,7 @@ def _note_unreadable(connection: Connection, job: str, name: str, error: Unreada
         attempt=0,
         node="",
         nonce="",
-        outcome=UNREADABLE,
+        outcome=attempts.UNREADABLE,
         failure=None,
         message=str(error),
         render_s=0.0,
@@ -140,7 +159,9 @@ def _note_unreadable(connection: Connection, job: str, name: str, error: Unreada
         events.put_problem(connection, job, Problem(code="unreadable", severity="warning", text=text, remedy=remedy, since=at))
 
 
-def _apply(connection: Connection, farm: Farm, job: str, entry: JournalEntry, *, at: datetime) -> None:
+def _apply(
+    connection: Connection, farm: Farm, job: str, entry: JournalEntry, stored: Mapping[int, frozenset[Output]], *, at: datetime
+) -> None:
     if entry.outcome is Outcome.OPENED:
         _apply_opened(connection, job, entry, at=at)
         return
@@ -148,7 +169,7 @@ def _apply(connection: Connection, farm: Farm, job: str, entry: JournalEntry, *,
     if frame is None:
         return
     if entry.outcome is Outcome.FINISHED:
-        _apply_finished(connection, job, frame, entry, at=at)
+        _apply_finished(connection, job, frame, entry, stored.get(frame.number, frozenset()), at=at)
         return
     if entry.outcome is Outcome.FAILED:
         frames.note_log(connection, job, frame.number, attempt=entry.attempt)
@@ -175,15 +196,20 @@ def _apply_opened(connection: Connection, job: str, entry: JournalEntry, *, at: 
         events.add_event(connection, job, at=at, text=text)
 
 
-def _apply_finished(connection: Connection, job: str, frame: Frame, entry: JournalEntry, *, at: datetime) -> None:
+def _apply_finished(
+    connection: Connection, job: str, frame: Frame, entry: JournalEntry, stored: frozenset[Output], *, at: datetime
+) -> None:
+    outputs = entry.outputs
     if frame.status is FrameStatus.RECEIVED:
-        return
+        outputs = as_stored(frame.outputs, entry.outputs, stored)
+        if set(outputs) == set(frame.outputs):
+            return
     delivery = Delivery(
         node=entry.node,
         attempt=entry.attempt,
         render_s=entry.render_s,
         peak_memory_bytes=entry.peak_memory_bytes,
-        outputs=entry.outputs,
+        outputs=outputs,
         has_preview=entry.has_preview,
     )
     frames.receive(connection, job, frame.number, delivery, at=at)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -16,7 +16,7 @@ from supervisor.domain.problem import Problem
 from supervisor.farm import Farm
 from supervisor.store import attempts, events, frames, instances, jobs
 from supervisor.store.database import Connection
-from supervisor.store.instances import Instance
+from supervisor.store.instances import Heard, Instance
 
 from .blenders import note_blender
 from .tick import Tick, Watch
@@ -172,18 +172,19 @@ def _note_lost_launch(connection: Connection, instance: Instance, tick: Tick) ->
 def _settle_beats(connection: Connection, tick: Tick, known_jobs: frozenset[str]) -> None:
     by_node = {instance.node: instance for instance in instances.rented_instances(connection)}
     by_node |= {instance.node: instance for instance in instances.with_nodes(connection, tick.beats.keys() - by_node.keys())}
-    for node, beat in tick.beats.items():
-        instance = by_node.get(node)
-        if instance is None:
-            continue
-        instances.record_heartbeat(connection, instance.id, etag=beat.etag, heartbeat=beat.heartbeat, at=tick.now)
+    heard = [(by_node[node], beat) for node, beat in tick.beats.items() if node in by_node]
+    kept = [Heard(instance=instance.id, etag=beat.etag, heartbeat=beat.heartbeat) for instance, beat in heard]
+    instances.record_heartbeats(connection, kept, at=tick.now)
+    by_job: dict[str, list[tuple[Instance, Heartbeat | None]]] = {}
+    for instance, beat in heard:
         if beat.heartbeat and beat.heartbeat.interruption_at_ms > 0 and instance.interruption_at is None:
             _note_interruption(connection, instance, beat.heartbeat, at=tick.now)
-        if beat.heartbeat and instance.job == _POOL:
-            instance = _settle_work(connection, instance, beat.heartbeat, known_jobs)
-        if beat.heartbeat and instance.status in _AT_WORK and instance.at_job:
-            _begin_frames(connection, instance, beat.heartbeat, at=tick.now)
-        jobs.touch(connection, instance.at_job)
+        is_at = _settle_work(connection, instance, beat.heartbeat, known_jobs) if beat.heartbeat and instance.job == _POOL else instance
+        by_job.setdefault(is_at.at_job, []).append((is_at, beat.heartbeat))
+    for job, mine in by_job.items():
+        if job:
+            _begin_frames(connection, job, [(one, beat) for one, beat in mine if beat and one.status in _AT_WORK], at=tick.now)
+            jobs.touch(connection, job)
 
 
 def _settle_work(connection: Connection, instance: Instance, beat: Heartbeat, known_jobs: frozenset[str]) -> Instance:
@@ -208,12 +209,18 @@ def _note_interruption(connection: Connection, instance: Instance, beat: Heartbe
     log.info("interruption announced", job=instance.at_job, instance=instance.id, at_ms=beat.interruption_at_ms)
 
 
-def _begin_frames(connection: Connection, instance: Instance, beat: Heartbeat, *, at: datetime) -> None:
-    at_hand = list(beat.uploading) + ([beat.frame] if beat.frame is not None and beat.state is NodeState.RENDERING else [])
-    for number in at_hand:
-        frames.begin(connection, instance.at_job, number, node=instance.node, at=at)
-    job = jobs.find_job(connection, instance.at_job)
+def _begin_frames(connection: Connection, job_id: str, said: Sequence[tuple[Instance, Heartbeat]], *, at: datetime) -> None:
+    at_hand = {number: instance.node for instance, beat in said for number in _at_hand(beat)}
+    if at_hand:
+        frames.begin(connection, job_id, at_hand, at=at)
+    job = jobs.find_job(connection, job_id)
     assert job is not None, "an instance's row goes with its job's, and a node of the pool is at known jobs alone"
     if at_hand and job.began_at is None:
         jobs.change_job(connection, job.id, began_at=at)
-    note_blender(connection, job, beat.blender_version)
+    for version in {beat.blender_version for _, beat in said}:
+        note_blender(connection, job, version)
+
+
+def _at_hand(beat: Heartbeat) -> list[int]:
+    """The frames that a node renders or delivers."""
+    return list(beat.uploading) + ([beat.frame] if beat.frame is not None and beat.state is NodeState.RENDERING else [])

@@ -68,12 +68,12 @@ def _one_of_pool(connection: Connection) -> list[Instance]:
 
 
 def _render_settings(farm: Farm, connection: Connection, job: Job) -> RenderSettings:
-    main = files.file_by_id(connection, job.main_file_id or "", job=job.id)
-    assert main is not None, "a submitted job has a main file, and its files stay"
+    path = files.path_of(connection, job.main_file_id or "", job=job.id)
+    assert path is not None, "a submitted job has a main file, and its files stay"
     asked, render = job.settings, farm.config.render
     limit_gib = farm.config.blender.memory_limit_gib
     return RenderSettings(
-        main_file=main.path,
+        main_file=path,
         scene=asked.scene,
         camera=asked.camera,
         output_name=asked.output.name,

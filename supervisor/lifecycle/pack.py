@@ -1,4 +1,4 @@
-"""Pack received frames into zips, beside the tick: see that all are stored, and settle what is in the zip. No frame is read or copied."""
+"""Pack received frames into zips, beside the tick: see that all are stored, and settle what is in it. No sound frame is read."""
 
 from __future__ import annotations
 
@@ -9,15 +9,19 @@ from threading import Event
 
 import structlog
 
-from nodeimage.protocol import frames_prefix, output_key
+from nodeimage.protocol import Output, frames_prefix, output_key
 from supervisor.cloud.ports import CloudError
 from supervisor.domain.download import DownloadStatus
+from supervisor.domain.frame import frames_in_words
 from supervisor.domain.naming import Packed
 from supervisor.domain.zip_plan import ZipPlan, index_of
 from supervisor.farm import Farm
 from supervisor.store import downloads as store
+from supervisor.store import frames
 from supervisor.store.downloads import Download
 
+from .damage import note_damaged, sums_of
+from .redelivered import measured_output
 from .sending import BadFrame
 
 log = structlog.get_logger(__name__)
@@ -75,8 +79,6 @@ def pack(farm: Farm, download: Download, *, go_on: Callable[[], bool] = lambda: 
         _pack(farm, download, go_on=go_on)
     except _Stopped:
         return
-    except BadFrame as error:
-        _fail(farm, download, str(error))
     except CloudError as error:
         log.warning("packing interrupted", download=download.id, error=str(error))
         with farm.db.write() as connection:
@@ -104,26 +106,68 @@ def _pack(farm: Farm, download: Download, *, go_on: Callable[[], bool]) -> None:
     with farm.db.write() as connection:
         if not store.begin_packing(connection, download, outputs=outputs, at=at):
             raise _Stopped
-    _check_stored(farm, download, outputs, go_on=go_on)
+    with farm.db.read() as connection:
+        suspect = set(frames.damaged(connection, download.job))
+    bad = _bad_in_listing(farm, download, outputs, go_on=go_on)
+    bad |= _bad_in_content(farm, download, [output for output in outputs if output.frame in suspect - bad.keys()], go_on=go_on)
+    if bad:
+        _end_damaged(farm, download, outputs, bad)
+        return
     index = index_of(outputs, made_at=at.astimezone())
     zip_bytes = ZipPlan(index).bytes
     with farm.db.write() as connection:
+        frames.note_damage(connection, download.job, dict.fromkeys(suspect, ""))
         store.end_packing(connection, download, index, zip_bytes=zip_bytes, at=farm.now())
 
 
-def _check_stored(farm: Farm, download: Download, outputs: list[Packed], *, go_on: Callable[[], bool]) -> None:
-    """One listing, however many frames. Errors: BadFrame - an output is not there, or not of its size"""
-    progress = _Progress(farm, download)
+def _bad_in_listing(farm: Farm, download: Download, outputs: list[Packed], *, go_on: Callable[[], bool]) -> dict[int, BadFrame]:
+    """The frames of which an output is not there, or not of its size. One listing, however many they are"""
+    progress, bad = _Progress(farm, download), {}
     missing = {output_key(download.job, output.frame, output.name): output for output in outputs}
     for listed in farm.cloud.objects.list(frames_prefix(download.job)):
         if not go_on():
             raise _Stopped
         output = missing.pop(listed.key, None)
         if output and listed.bytes != output.bytes:
-            raise BadFrame.differs(output.name, output.frame)
+            bad[output.frame] = BadFrame.differs(output.name, output.frame)
         progress.add(listed.bytes if output else 0)
-    for output in missing.values():
-        raise BadFrame.gone(output.name, output.frame)
+    return {output.frame: BadFrame.gone(output.name, output.frame) for output in missing.values()} | bad
+
+
+def _bad_in_content(farm: Farm, download: Download, outputs: list[Packed], *, go_on: Callable[[], bool]) -> dict[int, BadFrame]:
+    """The frames, of those that were found damaged before, that still are: somebody may have put them back. Each is read whole"""
+    bad = {}
+    for output in outputs:
+        if not go_on():
+            raise _Stopped
+        if measured_output(farm, download.job, output.frame, output.name) != Output(
+            name=output.name, bytes=output.bytes, crc32=output.crc32
+        ):
+            bad[output.frame] = BadFrame.differs(output.name, output.frame)
+    return bad
+
+
+def _end_damaged(farm: Farm, download: Download, outputs: list[Packed], bad: dict[int, BadFrame]) -> None:
+    """Let a download fail that lacks frames, and remember which. Errors: _Stopped - they were rendered anew meanwhile: it begins anew"""
+    by_frame: dict[int, list[Packed]] = {}
+    for output in outputs:
+        by_frame.setdefault(output.frame, []).append(output)
+    seen = {number: sums_of((output.name, output) for output in by_frame[number]) for number in bad}
+    with farm.db.write() as connection:
+        damaged = note_damaged(connection, download.job, {number: error.damage for number, error in bad.items()}, seen)
+        if not damaged:
+            raise _Stopped
+        reason = _reason([bad[number] for number in sorted(damaged)])
+        store.end(connection, download, DownloadStatus.FAILED, reason=reason)
+
+
+def _reason(bad: list[BadFrame]) -> str:
+    if len(bad) == 1:
+        return str(bad[0])
+    which = frames_in_words([error.frame for error in bad])
+    return (
+        f"{which} are not in the store as their nodes delivered them ({bad[0].damage}, for one); have them rendered again, then pack anew"
+    )
 
 
 class _Progress:

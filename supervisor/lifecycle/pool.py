@@ -31,6 +31,9 @@ def refill(farm: Farm, job: Job, hands: Hands, tick: Tick, watch: Watch) -> None
 
     Repeat:  safe: a launch is written down with its request id before it is asked for
     """
+    if farm.cloud.pool and job.status is JobStatus.LAUNCHING and _snapshot_of(farm, job) is None:
+        _stage_again(farm, job, tick)  # it was paused before its files were ready, or for so long that these are gone
+        return
     if farm.cloud.pool:
         _say(farm, job, len(hands.at_work), watch.pool.problem or "waiting for an instance of the shared pool" * (not hands.at_work))
         return
@@ -63,16 +66,28 @@ def _launch(farm: Farm, job: Job, lacking: int, hands: Hands, tick: Tick, watch:
         _say(farm, job, len(hands.at_work))
         return
     free = farm.cloud.compute.free_slots()
-    if free == 0:
+    is_anothers = watch.is_slot_promised
+    watch.is_slot_promised |= free is not None and free < lacking
+    if free == 0 or (free is not None and is_anothers):
         _say(farm, job, len(hands.at_work), _who_has_the_slots(farm, job))
         return
-    state = farm.cloud.workspaces.state(job.id)
-    if state and state.snapshot:
-        ask_for(farm, job, lacking if free is None else min(lacking, free), tick, watch, workspace=state.snapshot)
+    snapshot = _snapshot_of(farm, job)
+    if snapshot:
+        ask_for(farm, job, lacking if free is None else min(lacking, free), tick, watch, workspace=snapshot)
     elif job.status is JobStatus.LAUNCHING:
-        with farm.db.write() as connection:
-            because = "its workspace is gone; its files are made ready again"
-            jobs.move(connection, job, JobStatus.STAGING, because=because, at=tick.now)
+        _stage_again(farm, job, tick)
+
+
+def _snapshot_of(farm: Farm, job: Job) -> str | None:
+    """What instances get the job's files from. Returns: None if there is nothing such (any more)"""
+    state = farm.cloud.workspaces.state(job.id)
+    return state.snapshot if state else None
+
+
+def _stage_again(farm: Farm, job: Job, tick: Tick) -> None:
+    with farm.db.write() as connection:
+        because = "its workspace is gone; its files are made ready again"
+        jobs.move(connection, job, JobStatus.STAGING, because=because, at=tick.now)
 
 
 def _start(farm: Farm, stopped: Sequence[Instance], tick: Tick) -> None:

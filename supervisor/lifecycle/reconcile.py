@@ -89,6 +89,7 @@ class Supervisor:
         with farm.db.read() as connection:
             active = sorted(jobs.jobs_in(connection, ACTIVE), key=lambda job: -job.settings.priority)
         self._watch.pool.gone = gone_of_pool(farm)
+        self._watch.is_slot_promised = False
         waits = [self._advance(job, tick) for job in active]
         self._tend_pool(active, tick)
         self._record(tick.now)
@@ -103,8 +104,8 @@ class Supervisor:
             self._say_trouble(job, tick, str(error), must_act=isinstance(error, Refused))
             return regular_s
         except Exception as error:
-            log.exception("step failed", job=job.id, status=str(job.status))
-            self._say_trouble(job, tick, f"{type(error).__name__}: {error}", must_act=True)
+            if self._say_trouble(job, tick, f"{type(error).__name__}: {error}", must_act=True):
+                log.exception("step failed", job=job.id, status=str(job.status))
             return regular_s
         self._clear_trouble(job)
         return regular_s if wait_s is None else wait_s
@@ -137,18 +138,21 @@ class Supervisor:
                 return wait_s
         return 0.0
 
-    def _say_trouble(self, job: Job, tick: Tick, said: str, *, must_act: bool) -> None:
-        """Tell people why a job does not go on."""
-        log.warning("job held up", job=job.id, status=str(job.status), error=said)
+    def _say_trouble(self, job: Job, tick: Tick, said: str, *, must_act: bool) -> bool:
+        """Tell people why a job does not go on. Returns: whether it is news: it may be so at every tick, for days"""
         text = f"the supervisor can't go on with this job at present: {said}"
         remedy = (
             "It goes on trying. If this stays, see to what is named, or look into the server's log." if must_act else "It goes on trying."
         )
         problem = Problem(code=_TROUBLE, severity="error" if must_act else "warning", text=text, remedy=remedy, since=tick.now)
         with self._farm.db.write() as connection:
-            if jobs.find_job(connection, job.id) and events.put_problem(connection, job.id, problem):
+            is_news = jobs.find_job(connection, job.id) is not None and events.put_problem(connection, job.id, problem)
+            if is_news:
                 jobs.touch(connection, job.id)
+        if is_news:
+            log.warning("job held up", job=job.id, status=str(job.status), error=said)
         self._all_troubled().add(job.id)
+        return is_news
 
     def _clear_trouble(self, job: Job) -> None:
         if job.id not in self._all_troubled():
@@ -183,13 +187,14 @@ def settle_job(farm: Farm, job: Job, tick: Tick, watch: Watch) -> None:
     """Take in what the job's nodes reported, and queue again what gone ones held."""
     if job.status not in _HAS_NODES or not job.order_revision:
         return
-    gone = gone_nodes(farm, job) + watch.pool.gone
     with farm.db.read() as connection:
-        has_work = frames.counts(connection, job.id).unended > 0
+        mine = instances.instances_of(connection, job.id)
         # a node of the pool may have come, delivered and gone on to another job since the last tick
-        mine = instances.pool_instances(connection) if farm.cloud.pool else instances.instances_of(connection, job.id)
-    may_write = any(one.status in _MAY_WRITE for one in mine)
+        writers = instances.pool_instances(connection) if farm.cloud.pool else mine
+        gone = gone_nodes(job, mine) + watch.pool.gone
+        has_work = bool(gone) and frames.counts(connection, job.id).unended > 0
+    may_write = any(one.status in _MAY_WRITE for one in writers)
     if gone or may_write or watch.is_whole_journal_due(job.id, tick.now):  # on AWS each listing has its price
-        take_in_journal(farm, job, tick, watch, whole=bool(gone) and has_work)
+        take_in_journal(farm, job, mine, tick, watch, whole=has_work)
     if gone:
         requeue_frames_of(farm, job, gone, tick)

@@ -25,16 +25,18 @@ _PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0)
 class BadFrame(Exception):
     """A frame's output is not in the store as its node delivered it. The message says which and what to do."""
 
+    def __init__(self, frame: int, damage: str) -> None:
+        super().__init__(f"{damage}; have the frame rendered again, then pack anew")
+        self.frame = frame
+        self.damage = damage  #: what is wrong, with the output's name and the frame
+
     @classmethod
     def gone(cls, name: str, frame: int) -> BadFrame:
-        return cls(f"“{name}” of frame {frame} is gone from the store; have the frame rendered again, then pack anew")
+        return cls(frame, f"“{name}” of frame {frame} is gone from the store")
 
     @classmethod
     def differs(cls, name: str, frame: int) -> BadFrame:
-        return cls(
-            f"“{name}” of frame {frame} is not what its node delivered (size or checksum differ); "
-            "have the frame rendered again, then pack anew"
-        )
+        return cls(frame, f"“{name}” of frame {frame} is not what its node delivered (size or checksum differ)")
 
 
 def send_zip(

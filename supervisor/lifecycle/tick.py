@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from decimal import Decimal
 
 from nodeimage.protocol import Heartbeat
 from supervisor.cloud.ports import RentedInstance
@@ -61,7 +62,9 @@ class Watch:
     whole_journal_at: dict[str, datetime] = field(default_factory=dict)  #: job -> when its whole journal was read last
     refusals: dict[str, int] = field(default_factory=dict)  #: job -> askings in a row that got nothing
     money_seen_at: dict[str, datetime] = field(default_factory=dict)  #: job -> when its cost was looked at last
+    ahead_usd: dict[str, Decimal] = field(default_factory=dict)  #: job -> what was as good as spent of it then
     month: Month | None = None  #: what the month costs, as it was looked at last
+    is_slot_promised: bool = False  #: a job that comes before the others found too few free slots in this tick: those that get free are its
 
     pool: PoolWatch = field(default_factory=PoolWatch)
 
@@ -81,6 +84,7 @@ class Watch:
         self.refusals.pop(job, None)
         self.idle_since.pop(job, None)
         self.money_seen_at.pop(job, None)
+        self.ahead_usd.pop(job, None)
 
 
 #: The shortest wait between two ticks that wait for the same thing.

@@ -8,7 +8,7 @@ from supervisor.store.events import Event as EventView
 
 from .checks import farm_checks
 from .detail import job_detail, job_files
-from .frames import frame_log, frame_preview, job_frame, job_frame_marks, job_frames, open_output
+from .frames import damaged_frames, frame_log, frame_preview, job_frame, job_frame_marks, job_frames, open_output
 from .instances import job_instances
 from .jobs import health, job_events, job_list, job_summary, jobs_version, unfinished_blenders
 from .models import (
@@ -43,6 +43,7 @@ __all__ = [
     "Problem",
     "Scouting",
     "TypeFigures",
+    "damaged_frames",
     "farm_checks",
     "frame_log",
     "frame_preview",

@@ -7,7 +7,7 @@ from supervisor.domain.blender import check_blender, told_if_newer
 from supervisor.domain.budget import OverBudget
 from supervisor.domain.dependencies import resolve_dependencies
 from supervisor.domain.errors import CommandError
-from supervisor.domain.frame import FrameStatus, format_frames
+from supervisor.domain.frame import FrameStatus, format_frames, frames_in_words
 from supervisor.domain.job import JobStatus, can_cancel, can_delete, can_pause, can_resume, can_retry
 from supervisor.domain.problem import Problem
 from supervisor.domain.submission import chosen_frames, chosen_scene
@@ -48,7 +48,12 @@ def job_detail(farm: Farm, job: str) -> JobDetail:
             file_count=stock.count,
             file_bytes=stock.bytes,
             uploading=stock.uploading,
-            problems=(*_hindrance(found, rented), *events.problems_of(connection, job), *_fewer(farm, connection, found)),
+            problems=(
+                *_hindrance(found, rented),
+                *_damage(connection, found),
+                *events.problems_of(connection, job),
+                *_fewer(farm, connection, found),
+            ),
             blockers=(
                 *blockers(connection, job, found.settings, limits_of(farm), blenders=blenders),
                 *_over_budget(farm, connection, found),
@@ -103,6 +108,17 @@ def _hindrance(job: Job, rented: list[Instance]) -> tuple[Problem, ...]:
     )
     text = f"No frame is begun at present. {beats[0].problem}"
     return (Problem(code="nodes_hindered", severity="error", text=text, remedy=remedy, since=job.status_since),)
+
+
+def _damage(connection: Connection, job: Job) -> tuple[Problem, ...]:
+    """That frames are not in the store as they were delivered: it passes when they are delivered again, so no row keeps it."""
+    damaged = frames.damaged(connection, job.id)
+    if not damaged:
+        return ()
+    which, them = frames_in_words(damaged), "it" if len(damaged) == 1 else "them"
+    text = f"{which} {'is' if len(damaged) == 1 else 'are'} not in the store as delivered: no zip with {them} can be made"
+    remedy = f"Render {them} again; the button is beside the zips. Something else than the farm removes or changes objects in the bucket."
+    return (Problem(code="damaged_frames", severity="error", text=text, remedy=remedy, since=job.status_since),)
 
 
 def _fewer(farm: Farm, connection: Connection, job: Job) -> tuple[Problem, ...]:

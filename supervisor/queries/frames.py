@@ -31,6 +31,12 @@ def job_frame_marks(farm: Farm, job: str) -> list[FrameMark]:
         return [FrameMark(*mark) for mark in frames.marks(connection, job)]
 
 
+def damaged_frames(farm: Farm, job: str) -> list[int]:
+    """The frames whose outputs in the store are known not to be what their nodes delivered, by number."""
+    with farm.db.read() as connection:
+        return frames.damaged(connection, job)
+
+
 def job_frame(farm: Farm, job: str, number: int) -> FrameView:
     """Errors: NotFound"""
     with farm.db.read() as connection:
@@ -109,6 +115,7 @@ def _view(frame: Frame, nodes: dict[str, Instance]) -> FrameView:
         has_preview=frame.has_preview,
         has_log=frame.logged_attempt > 0 or beat is not None,
         reason="" if is_received else frame.reason,
+        damage=frame.damage if is_received else "",
         progress_pct=progress_pct(beat) if beat else None,
         elapsed_s=beat.elapsed_s if beat else None,
     )

@@ -8,13 +8,15 @@ from pathlib import PurePosixPath
 
 from supervisor.domain import eta
 from supervisor.domain.errors import NotFound
+from supervisor.domain.frame import FrameCounts
 from supervisor.domain.job import ACTIVE, JobStatus
 from supervisor.farm import Farm
-from supervisor.scouts import wanted_counts
+from supervisor.scouts import scouts_of, wanted_counts
 from supervisor.spending import is_counted, job_totals
 from supervisor.store import accounts, events, facts, files, frames, instances, jobs
 from supervisor.store.database import Connection
 from supervisor.store.events import Event
+from supervisor.store.instances import Instance
 from supervisor.store.jobs import Job
 
 from .models import Health, JobSummary
@@ -84,6 +86,7 @@ def summaries(farm: Farm, connection: Connection, chosen: Sequence[Job]) -> list
     spent = job_totals(connection, ids, now=farm.now()) if is_counted(farm) else {}
     counted = frames.counts_of(connection, ids)
     running = instances.running_counts(connection, ids)
+    at_work = instances.up_of_jobs(connection, [job.id for job in chosen if job.status is JobStatus.RENDERING])
     names = {user.id: user.name for user in accounts.all_users(connection)}
     return [
         JobSummary(
@@ -99,7 +102,7 @@ def summaries(farm: Farm, connection: Connection, chosen: Sequence[Job]) -> list
             ended_at=job.ended_at,
             frames=counted[job.id],
             instances_running=running.get(job.id, 0),
-            eta_s=_eta_s(connection, job),
+            eta_s=_eta_s(connection, job, counted[job.id], at_work.get(job.id, ())),
             cost_usd=spent.get(job.id, Decimal(0)),
             cover_frame=frames.newest_with_preview(connection, job.id) if counted[job.id].received else None,
             version=job.version,
@@ -114,13 +117,14 @@ def _name_of_main_file(connection: Connection, job: str) -> str:
     return PurePosixPath(found.path).stem if found else "Untitled"
 
 
-def _eta_s(connection: Connection, job: Job) -> float | None:
+def _eta_s(connection: Connection, job: Job, counted: FrameCounts, at_work: Sequence[Instance]) -> float | None:
+    """Shape:   counted: of all its frames; at_work: empty where it is not being rendered"""
     if job.status is not JobStatus.RENDERING:
         return None
-    beats = [(instance, instance.heartbeat) for instance in instances.instances_of(connection, job.id) if instance.is_up]
+    beats = [instance.heartbeat for instance in at_work]
     return eta.remaining_s(
         frame_s=eta.seconds_per_frame(frames.newest_render_times(connection, job.id, limit=eta.MEASURED_FRAMES)),
-        unended=wanted_counts(connection, job).unended,
+        unended=(wanted_counts(connection, job) if scouts_of(job) else counted).unended,
         instances=len(beats),
-        elapsed=[beat.elapsed_s for _, beat in beats if beat and beat.frame is not None],
+        elapsed=[beat.elapsed_s for beat in beats if beat and beat.frame is not None],
     )

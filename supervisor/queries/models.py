@@ -115,6 +115,7 @@ class FrameView:
     has_preview: bool
     has_log: bool
     reason: str  #: of its last failure
+    damage: str  #: of a received one: what is wrong with its outputs in the store, as far as known; empty: nothing
     progress_pct: float | None  #: while rendering, where Blender says
     elapsed_s: float | None  #: while rendering
 

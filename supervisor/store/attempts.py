@@ -13,6 +13,10 @@ from nodeimage.protocol import Failure, Outcome
 
 from .schema import attempts
 
+#: Outcomes besides those of the protocol: of an entry that can't be read; of one that tells what another one told: the answer to that was
+#: lost on its way, so the node wrote it once more.
+UNREADABLE, REPEATED = "unreadable", "repeated"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
@@ -23,7 +27,7 @@ class Attempt:
     attempt: int
     node: str
     nonce: str  #: of the claim
-    outcome: str  #: an Outcome, or `unreadable`
+    outcome: str  #: an Outcome, UNREADABLE or REPEATED
     failure: str | None
     message: str
     render_s: float
@@ -35,6 +39,12 @@ def add_attempt(connection: Connection, job: str, attempt: Attempt) -> bool:
     """Returns: False if that entry was taken in already: whatever it tells was done then"""
     values = {name: getattr(attempt, name) for name in Attempt.__dataclass_fields__}
     return connection.execute(insert(attempts).values(job_id=job, **values).on_conflict_do_nothing()).rowcount == 1
+
+
+def is_told(connection: Connection, job: str, *, nonce: str, outcome: Outcome) -> bool:
+    """Say whether an entry was taken in that tells of a claim's outcome."""
+    of_claim = (attempts.c.job_id == job) & (attempts.c.nonce == nonce) & (attempts.c.outcome == outcome)
+    return bool(nonce) and connection.execute(select(attempts.c.entry).where(of_claim).limit(1)).first() is not None
 
 
 def entries_from(connection: Connection, job: str, name: str) -> set[str]:
@@ -52,6 +62,12 @@ def failures_since(connection: Connection, job: str, failure: Failure, at: datet
     """How many attempts failed that way and were taken in since."""
     of_job = (attempts.c.job_id == job) & (attempts.c.failure == failure) & (attempts.c.taken_in_at >= at)
     return connection.execute(select(func.count()).where(of_job)).scalar_one()
+
+
+def failed_frames_since(connection: Connection, job: str, at: datetime) -> int:
+    """How many frames had an attempt that failed and was taken in since."""
+    of_job = (attempts.c.job_id == job) & (attempts.c.outcome == Outcome.FAILED) & (attempts.c.taken_in_at >= at)
+    return connection.execute(select(func.count(attempts.c.frame.distinct())).where(of_job)).scalar_one()
 
 
 def last_failure(connection: Connection, job: str, *, since: datetime) -> Attempt | None:

@@ -46,7 +46,7 @@ def heartbeat_from_json(raw: Mapping[str, Any] | None) -> Heartbeat | None:
     if raw is None:
         return None
     try:
-        return Heartbeat.from_bytes(json.dumps(raw).encode())
+        return Heartbeat.from_json(raw)
     except Unreadable:
         return None
 

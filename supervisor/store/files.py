@@ -57,6 +57,11 @@ def file_by_id(connection: Connection, file_id: str, *, job: str | None = None) 
     return _first(connection, where)
 
 
+def path_of(connection: Connection, file_id: str, *, job: str) -> str | None:
+    """Where a file is in its job. Cheap: what was found in it is not read. Returns: None if there is no such file"""
+    return connection.execute(select(files.c.path).where((files.c.id == file_id) & (files.c.job_id == job))).scalar()
+
+
 def standing(connection: Connection, job: str, path: str) -> Standing:
     status = connection.execute(select(jobs.c.status).where(jobs.c.id == job)).scalar()
     existing = _first(connection, (files.c.job_id == job) & (files.c.path_folded == path.casefold()))

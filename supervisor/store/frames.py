@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, func, insert, literal_column, select, update
 
 from nodeimage.protocol import Output
 from supervisor.domain.frame import FrameCounts, FrameStatus
@@ -38,6 +38,7 @@ class Frame:
     failures: int
     began_at: datetime | None
     received_at: datetime | None
+    damage: str  #: of a received one: what is wrong with its outputs in the store, as far as known; empty: nothing
 
     @property
     def is_ended(self) -> bool:
@@ -118,11 +119,16 @@ def requeued(connection: Connection, job: str) -> list[Frame]:
     return [_frame(row) for row in connection.execute(chosen)]
 
 
-def begin(connection: Connection, job: str, number: int, *, node: str, at: datetime) -> bool:
-    """Show a frame as rendering on a node. Returns: False if it is not free for that"""
-    stands = and_(_of(job, number), frames.c.status == FrameStatus.QUEUED, frames.c.frees_claim.is_(False))
-    begun = update(frames).where(stands).values(status=FrameStatus.RENDERING, node=node, began_at=at)
-    return connection.execute(begun).rowcount == 1
+def begin(connection: Connection, job: str, at_hand: Mapping[int, str], *, at: datetime) -> None:
+    """Show frames as rendering, each on its node; those that are not free for that stay as they are. Shape: frame -> node"""
+    free = and_(frames.c.status == FrameStatus.QUEUED, frames.c.frees_claim.is_(False))
+    chosen = select(frames.c.number).where((frames.c.job_id == job) & frames.c.number.in_(list(at_hand)) & free)
+    begun = [
+        {"of": number, "status": FrameStatus.RENDERING, "node": at_hand[number], "began_at": at}
+        for number in connection.execute(chosen).scalars()
+    ]
+    if begun:
+        connection.execute(update(frames).where((frames.c.job_id == job) & (frames.c.number == bindparam("of"))), begun)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +156,7 @@ def receive(connection: Connection, job: str, number: int, delivery: Delivery, *
         "has_preview": delivery.has_preview,
         "frees_claim": False,
         "received_at": at,
+        "damage": "",
     }
     connection.execute(update(frames).where(_of(job, number)).values(**values))
 
@@ -182,8 +189,31 @@ def requeue(
         "frees_claim": True,
         "reason": reason,
         "received_at": None,
+        "has_preview": False,
+        "damage": "",
     }
     connection.execute(update(frames).where(_of(job, number)).values(**values))
+
+
+def render_again(connection: Connection, job: str, numbers: Sequence[int], *, reason: str) -> None:
+    """Queue ended frames as if they had never been rendered; attempt numbers go on, so that logs are kept and pictures are others."""
+    fresh = {
+        "status": FrameStatus.QUEUED,
+        "attempt": frames.c.attempt + 1,
+        "node": None,
+        "avoid": [],
+        "persistent_data": True,
+        "failures": 0,
+        "frees_claim": True,
+        "reason": reason,
+        "began_at": None,
+        "received_at": None,
+        "has_preview": False,
+        "damage": "",
+    }
+    for start in range(0, len(numbers), _AT_ONCE):
+        chosen = (frames.c.job_id == job) & frames.c.number.in_(numbers[start : start + _AT_ONCE])
+        connection.execute(update(frames).where(chosen).values(**fresh))
 
 
 def fail(connection: Connection, job: str, number: int, *, node: str, reason: str) -> None:
@@ -200,11 +230,27 @@ def note_log(connection: Connection, job: str, number: int, *, attempt: int) -> 
 
 def queue_missing(connection: Connection, job: str) -> None:
     """Queue every frame that is not received, with fresh attempts; attempt numbers go on, so that logs are kept."""
-    missing = (frames.c.job_id == job) & (frames.c.status != FrameStatus.RECEIVED)
+    of_job = frames.c.job_id == job
+    connection.execute(update(frames).where(of_job & (frames.c.failures > 0)).values(failures=0))
+    missing = of_job & (frames.c.status != FrameStatus.RECEIVED)
     failed = missing & (frames.c.status == FrameStatus.FAILED)
     connection.execute(update(frames).where(failed).values(attempt=frames.c.attempt + 1, frees_claim=True))
-    fresh = {"status": FrameStatus.QUEUED, "failures": 0, "avoid": [], "persistent_data": True, "node": None, "began_at": None}
+    fresh = {"status": FrameStatus.QUEUED, "avoid": [], "persistent_data": True, "node": None, "began_at": None}
     connection.execute(update(frames).where(missing).values(**fresh))
+
+
+def note_damage(connection: Connection, job: str, found: Mapping[int, str]) -> None:
+    """Remember what is wrong with received frames' outputs in the store. Shape: frame -> what; empty: nothing any more"""
+    of_it = (frames.c.job_id == job) & (frames.c.number == bindparam("of")) & (frames.c.status == FrameStatus.RECEIVED)
+    if found:
+        rows = [{"of": number, "what": damage} for number, damage in found.items()]
+        connection.execute(update(frames).where(of_it).values(damage=bindparam("what")), rows)
+
+
+def damaged(connection: Connection, job: str) -> list[int]:
+    """The received frames that are known to be damaged, ascending. Cheap: they have an index of their own."""
+    chosen = select(frames.c.number).where((frames.c.job_id == job) & (frames.c.damage != literal_column("''")))
+    return list(connection.execute(chosen.order_by(frames.c.number)).scalars())
 
 
 def rendering_on(connection: Connection, job: str, nodes: Iterable[str]) -> list[int]:
@@ -266,12 +312,13 @@ def newest_with_preview(connection: Connection, job: str) -> int | None:
     return connection.execute(chosen.limit(1)).scalar()
 
 
-def failing(connection: Connection, job: str) -> int:
-    """How many frames had an attempt that counts, since the job was last submitted. Cheap: only frames tried again are looked at."""
+def has_failing(connection: Connection, job: str) -> bool:
+    """Say whether a frame ever had an attempt that counts. Cheap: only frames tried again are looked at."""
     tried_again = (frames.c.attempt > 1) & (frames.c.failures > 0)
     failed = (frames.c.attempt == 1) & (frames.c.status == FrameStatus.FAILED)
-    return sum(
-        connection.execute(select(func.count()).where((frames.c.job_id == job) & those)).scalar_one() for those in (tried_again, failed)
+    return any(
+        connection.execute(select(frames.c.number).where((frames.c.job_id == job) & those).limit(1)).first() is not None
+        for those in (tried_again, failed)
     )
 
 

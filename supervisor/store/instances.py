@@ -8,7 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from nodeimage.protocol import Heartbeat
@@ -16,6 +16,9 @@ from supervisor.domain.instance import RENTED, InstanceStatus, Market, is_left_t
 
 from .encoding import heartbeat_from_json, heartbeat_to_json
 from .schema import instances, launches
+
+#: Statuses of an instance that runs or is about to, as far as anybody knows.
+_UP = frozenset({InstanceStatus.REQUESTED, InstanceStatus.PENDING, InstanceStatus.RUNNING})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +67,7 @@ class Instance:
     @property
     def is_up(self) -> bool:
         """Say whether it runs or is about to, as far as anybody knows: one that is stopped or ending is not."""
-        return self.status in {InstanceStatus.REQUESTED, InstanceStatus.PENDING, InstanceStatus.RUNNING}
+        return self.status in _UP
 
     @property
     def at_job(self) -> str:
@@ -162,12 +165,29 @@ def note_interruption(connection: Connection, instance_id: str, *, at: datetime)
     connection.execute(update(instances).where(instances.c.id == instance_id).values(interruption_at=at))
 
 
-def record_heartbeat(connection: Connection, instance_id: str, *, etag: str, heartbeat: Heartbeat | None, at: datetime) -> None:
-    """Keep a node's changed heartbeat; None: it could not be read, which is a sign of life all the same."""
-    values: dict[str, Any] = {"beat_etag": etag, "beat_at": at}
-    if heartbeat:
-        values |= {"beat": heartbeat.beat, "heartbeat": heartbeat_to_json(heartbeat)}
-    connection.execute(update(instances).where(instances.c.id == instance_id).values(**values))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """A node's changed heartbeat."""
+
+    instance: str
+    etag: str
+    heartbeat: Heartbeat | None  #: None: it could not be read, which is a sign of life all the same
+
+
+def record_heartbeats(connection: Connection, heard: Iterable[Heard], *, at: datetime) -> None:
+    """Keep nodes' changed heartbeats. One statement for all: hundreds may come with a tick."""
+    changed = update(instances).where(instances.c.id == bindparam("of"))
+    read: list[dict[str, Any]] = []
+    unread: list[dict[str, Any]] = []
+    for one in heard:
+        row = {"of": one.instance, "beat_etag": one.etag, "beat_at": at}
+        if one.heartbeat:
+            read.append(row | {"beat": one.heartbeat.beat, "heartbeat": heartbeat_to_json(one.heartbeat)})
+        else:
+            unread.append(row)
+    for rows in (read, unread):
+        if rows:
+            connection.execute(changed, rows)
 
 
 def mark_claims_freed(connection: Connection, ids: Iterable[str]) -> None:
@@ -210,9 +230,15 @@ def with_nodes(connection: Connection, nodes: Iterable[str]) -> list[Instance]:
     return [_instance(row) for row in connection.execute(select(instances).where(instances.c.node.in_(list(nodes))))]
 
 
-def ended_nodes(connection: Connection, *, before: datetime) -> list[str]:
-    """Nodes whose instance was gone by then."""
-    return list(connection.execute(select(instances.c.node).where(instances.c.ended_at < before)).scalars())
+def up_of_jobs(connection: Connection, job_ids: Iterable[str]) -> dict[str, list[Instance]]:
+    """The instances of several jobs that run or are about to, in one read; jobs without any are left out."""
+    ids = list(job_ids)
+    at_one = instances.c.job_id.in_(ids) | instances.c.works_for.in_(ids)
+    found: dict[str, list[Instance]] = {}
+    for row in connection.execute(select(instances).where(instances.c.status.in_(_UP) & at_one)):
+        one = _instance(row)
+        found.setdefault(one.at_job, []).append(one)
+    return found
 
 
 def running_counts(connection: Connection, job_ids: Iterable[str]) -> dict[str, int]:

@@ -21,6 +21,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    text,
 )
 
 
@@ -144,6 +145,7 @@ files = Table(
     Column("created_at", Utc, nullable=False),
     Column("touched_at", Utc, nullable=False),
     UniqueConstraint("job_id", "path_folded"),
+    Index("files_by_status", "status", "checksum"),  # what is still to be checked, of all jobs, is looked for each second
 )
 
 frames = Table(
@@ -168,8 +170,12 @@ frames = Table(
     ),  # True: the claim in the bucket may be of an attempt that ended, and must go then
     Column("began_at", Utc),
     Column("received_at", Utc),  # by our clock
+    Column("damage", Text, nullable=False, default=""),  # of a received one: what is wrong with its outputs in the store, as far as known
     Index("frames_by_status", "job_id", "status"),
     Index("frames_by_attempt", "job_id", "attempt"),
+    Index("frames_by_time", "job_id", "received_at"),
+    Index("frames_to_free", "job_id", sqlite_where=text("frees_claim IS 1")),
+    Index("frames_damaged", "job_id", "number", sqlite_where=text("damage != ''")),
 )
 
 attempts = Table(

@@ -32,8 +32,10 @@ from nodeimage.protocol import (
     preview_key,
     status_key,
 )
+from supervisor import queries
 from supervisor.cloud.ports import RentedInstance, StoredObject
 from supervisor.domain.instance import InstanceStatus
+from supervisor.domain.job import JobStatus
 
 from .farm import Clock, FakeFarm
 
@@ -142,10 +144,10 @@ class FakeNode:
     def opened(self, *findings: Finding) -> None:
         self._write(JournalEntry(outcome=Outcome.OPENED, node=self.name, at_ms=self.now_ms, findings=findings, blender_version="4.5.15"))
 
-    def deliver(self, frame: int, *, render_s: float = 2.0) -> str:
+    def deliver(self, frame: int, *, render_s: float = 2.0, body: bytes = b"") -> str:
         """Deliver a frame: outputs, preview and log, then the journal entry. Returns: the entry's key"""
         claim = self.claims.pop(frame)
-        body = f"picture {frame}".encode()
+        body = body or f"picture {frame}".encode()
         name = f"{frame:04d}.png"
         self.objects.put(output_key(self.job, frame, name), body)
         self.objects.put(preview_key(self.job, frame), b"RIFF")
@@ -170,6 +172,12 @@ class FakeNode:
         claim = self.claims.pop(frame)
         self.objects.put(log_key(self.job, frame, claim.attempt), f"log of attempt {claim.attempt}".encode())
         return self._write(self._outcome(Outcome.FAILED, claim, message, failure))
+
+    def repeat(self, written: str) -> str:
+        """Write an entry once more, as a node does that had no answer."""
+        there = self.objects.get(written)
+        assert there is not None, "it was written"
+        return self._write(JournalEntry.from_bytes(there.body))
 
     def interrupt(self, frame: int, *, gives_back: bool = True) -> str:
         """Give a frame up through no fault of its own."""
@@ -253,6 +261,15 @@ class FakeNodes:
         """The node, where there is one."""
         (node,) = self.alive()
         return node
+
+    def finish(self, job: str, *, ticks: int = 60) -> JobStatus:
+        """Let nodes and supervisor work until the job has ended. Returns: where it stands then"""
+        for _ in range(ticks):
+            self._bench.tick()
+            self.work()
+            if queries.job_summary(self._bench.farm, job).ended_at:
+                break
+        return self._bench.status(job)
 
     def work(self) -> None:
         """Let each node deliver what it holds and begin its next frame; those that are told to end do. Those of a shared pool look for a

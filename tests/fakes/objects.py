@@ -42,7 +42,7 @@ class _BrokenOff(io.BytesIO):
 class FakeObjectStore(Trouble):
     """`ObjectStore` in memory. `capacity_bytes` makes it full; `writes`, `reads` and `lists` are what was asked of it, key by key.
 
-    `opened` is what was opened: (key, first byte, the stream).
+    `opened` is what was opened: (key, first byte, the stream). `before_list` is called before each listing.
     """
 
     def __init__(self, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
@@ -55,6 +55,7 @@ class FakeObjectStore(Trouble):
         self._breaks: dict[str, tuple[int, Exception]] = {}
         self.reads: list[str] = []
         self.lists: list[str] = []
+        self.before_list: Callable[[], object] = lambda: None
 
     def put(self, key: str, body: bytes, *, if_absent: bool = False) -> bool:
         self._meet_trouble("put")
@@ -92,6 +93,7 @@ class FakeObjectStore(Trouble):
 
     def list(self, prefix: str, *, after: str = "") -> Iterator[Listed]:
         self._meet_trouble("list")
+        self.before_list()
         self.lists.append(prefix)
         # Folder by folder, as SeaweedFS does: `a/1` comes before `a-b`.
         for key in sorted(self._objects, key=lambda key: key.split("/")):

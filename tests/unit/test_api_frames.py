@@ -9,6 +9,7 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
+from supervisor.store import frames
 from tests.unit.api_site import Site, a_site
 
 BODY = bytes(range(256)) * 4096  # 1 MiB
@@ -141,3 +142,31 @@ def test_zip_is_begun_and_followed_to_its_link(site: Site, job: str) -> None:
 def test_zip_of_nothing_is_a_conflict(site: Site) -> None:
     assert site.ask("POST", f"/jobs/{site.a_submitted_job()}/downloads").status_code == 409
     assert site.ask("GET", "/downloads/download_none").status_code == 404
+
+
+def test_frames_are_asked_for_again_by_a_spec(site: Site, job: str) -> None:
+    answer = site.ask("POST", f"/jobs/{job}/render-again", json={"frames": "0"})
+
+    assert answer.status_code == 202
+    frame: Any = site.ask("GET", f"/jobs/{job}/frames/0").json
+    assert (frame["status"], frame["attempt"], frame["reason"], frame["damage"]) == ("queued", 2, "a person asked for it again", "")
+
+
+def test_without_a_spec_the_damaged_frames_are_asked_for_again(site: Site, job: str) -> None:
+    assert site.ask("POST", f"/jobs/{job}/render-again").status_code == 409
+    with site.farm.db.write() as connection:
+        frames.note_damage(connection, job, {0: "“kiln0001.png” of frame 0 is gone from the store"})
+    damaged: Any = site.ask("GET", f"/jobs/{job}/frames/0").json
+    assert damaged["damage"] == "“kiln0001.png” of frame 0 is gone from the store"
+
+    assert site.ask("POST", f"/jobs/{job}/render-again").status_code == 202
+
+    assert site.ask("GET", f"/jobs/{job}/frames/0").json["status"] == "queued"  # type: ignore[index]
+
+
+@pytest.mark.parametrize("spec", ["77", "3-1", "", "0,1"])
+def test_frames_that_can_not_be_asked_for_again_are_a_problem_at_their_field(site: Site, job: str, spec: str) -> None:
+    answer = site.ask("POST", f"/jobs/{job}/render-again", json={"frames": spec})
+    assert answer.status_code == 422
+    assert answer.json
+    assert [error["field"] for error in answer.json["errors"]] == ["frames"]

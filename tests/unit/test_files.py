@@ -428,6 +428,15 @@ def test_files_of_a_submitted_job_can_not_change(bench: FakeFarm) -> None:
         commands.remove_file(bench.farm, job, file.id)
 
 
+def test_file_that_is_removed_just_as_its_job_is_submitted_stays(bench: FakeFarm) -> None:
+    job = bench.a_draft()
+    with bench.farm.db.read() as connection:
+        (row,) = store.files_of(connection, job)
+    job_commands.submit_job(bench.farm, job)
+    assert not intake.forget_file(bench.farm, row)
+    assert bench.cloud.objects.keys() == [row.key]
+
+
 def test_file_of_no_job_is_not_found(bench: FakeFarm) -> None:
     job, other = bench.a_draft(blend=None), bench.a_draft()
     with pytest.raises(NotFound):

@@ -34,15 +34,6 @@ def _rendering(bench: FakeFarm, *, frames: str = "1-4", instances: int = 1) -> s
     return job
 
 
-def _run(bench: FakeFarm, nodes: FakeNodes, job: str) -> JobStatus:
-    for _ in range(60):
-        bench.tick()
-        nodes.work()
-        if queries.job_summary(bench.farm, job).ended_at:
-            break
-    return bench.status(job)
-
-
 def _order(node: FakeNode) -> Order:
     order = node.order()
     assert order is not None
@@ -64,7 +55,7 @@ def test_a_failed_attempt_is_tried_again_elsewhere_without_persistent_data(bench
     told = _order(second).requeued[1]
     assert (told.attempt, told.avoid, told.persistent_data) == (2, (first.name,), False)
     assert not bench.cloud.objects.keys(claim_key(job, 1))
-    assert _run(bench, nodes, job) is JobStatus.COMPLETED
+    assert nodes.finish(job) is JobStatus.COMPLETED
     assert 1 in second.delivered
 
 
@@ -112,7 +103,7 @@ def test_a_frame_that_uses_up_its_attempts_fails_and_the_others_are_rendered(ben
         nodes.only().fail(1, message="no camera")
         bench.tick()
 
-    assert _run(bench, nodes, job) is JobStatus.FAILED
+    assert nodes.finish(job) is JobStatus.FAILED
 
     frames = queries.job_frames(bench.farm, job)
     assert [frame.status for frame in frames] == [FrameStatus.FAILED, FrameStatus.RECEIVED, FrameStatus.RECEIVED]
@@ -129,7 +120,7 @@ def test_a_retry_renders_only_what_is_missing_with_fresh_attempts_and_keeps_the_
         nodes.only().begin()
         nodes.only().fail(1)
         bench.tick()
-    _run(bench, nodes, job)
+    nodes.finish(job)
     commands.retry_job(bench.farm, job)
     for _ in range(3):
         bench.tick()
@@ -140,7 +131,7 @@ def test_a_retry_renders_only_what_is_missing_with_fresh_attempts_and_keeps_the_
     bench.tick()
     assert queries.job_frame(bench.farm, job, 1).status is FrameStatus.QUEUED
 
-    assert _run(bench, nodes, job) is JobStatus.COMPLETED
+    assert nodes.finish(job) is JobStatus.COMPLETED
 
     assert nodes.alive() == []
     assert node.delivered == [1]
@@ -157,7 +148,7 @@ def test_an_interrupted_attempt_does_not_count(bench: FakeFarm, nodes: FakeNodes
         node.interrupt(frame)
         bench.tick()
 
-    assert _run(bench, nodes, job) is JobStatus.COMPLETED
+    assert nodes.finish(job) is JobStatus.COMPLETED
 
 
 def test_a_frame_that_another_node_claimed_after_an_interruption_stays_its(bench: FakeFarm, nodes: FakeNodes) -> None:
@@ -172,7 +163,7 @@ def test_a_frame_that_another_node_claimed_after_an_interruption_stays_its(bench
     node.fail(1)
     bench.tick()
     assert not bench.cloud.objects.keys(claim_key(job, 1))
-    assert _run(bench, nodes, job) is JobStatus.COMPLETED
+    assert nodes.finish(job) is JobStatus.COMPLETED
 
 
 def test_frames_of_an_instance_that_ended_are_queued_again_and_it_is_replaced(bench: FakeFarm, nodes: FakeNodes) -> None:
@@ -189,7 +180,7 @@ def test_frames_of_an_instance_that_ended_are_queued_again_and_it_is_replaced(be
     view = queries.job_frame(bench.farm, job, frame)
     assert (view.status, view.attempt) == (FrameStatus.QUEUED, 2)
     assert any("the machine went away" in event.text for event in queries.job_events(bench.farm, job))
-    assert _run(bench, nodes, job) is JobStatus.COMPLETED
+    assert nodes.finish(job) is JobStatus.COMPLETED
     assert len(bench.cloud.compute.launches) == 2
 
 
@@ -207,7 +198,7 @@ def test_a_silent_node_is_given_up_and_its_frames_queued_again(bench: FakeFarm, 
 
     assert silent.instance.id not in {instance.id for instance in bench.cloud.compute.alive()}
     assert "silent" in next(view.note for view in queries.job_instances(bench.farm, job) if view.node == silent.name)
-    assert _run(bench, nodes, job) is JobStatus.COMPLETED
+    assert nodes.finish(job) is JobStatus.COMPLETED
 
 
 def test_a_node_whose_clock_is_wrong_is_believed(bench: FakeFarm, nodes: FakeNodes) -> None:
@@ -215,7 +206,7 @@ def test_a_node_whose_clock_is_wrong_is_believed(bench: FakeFarm, nodes: FakeNod
     ahead, behind = nodes.alive()
     ahead.clock_off_s, behind.clock_off_s = 7200, -7200
 
-    assert _run(bench, nodes, job) is JobStatus.COMPLETED
+    assert nodes.finish(job) is JobStatus.COMPLETED
 
     assert ahead.delivered
     assert behind.delivered
@@ -252,7 +243,7 @@ def test_a_frame_delivered_late_by_a_node_given_up_is_received_once(bench: FakeF
     assert queries.job_frame(bench.farm, job, 1).status is FrameStatus.RECEIVED
     second.deliver(1)
 
-    assert _run(bench, nodes, job) is JobStatus.COMPLETED
+    assert nodes.finish(job) is JobStatus.COMPLETED
     assert queries.job_frame(bench.farm, job, 1).node == lost.name
 
 
@@ -263,7 +254,7 @@ def test_a_received_frame_that_is_gone_from_the_store_is_rendered_again(bench: F
     node.deliver(1)
     bench.cloud.objects.delete([output_key(job, 1, "0001.png")])
 
-    assert _run(bench, nodes, job) is JobStatus.COMPLETED
+    assert nodes.finish(job) is JobStatus.COMPLETED
 
     assert node.delivered == [1, 2, 1]
     assert bench.cloud.objects.keys(output_key(job, 1, "0001.png"))
@@ -274,7 +265,7 @@ def test_a_journal_entry_that_can_not_be_read_stops_nothing(bench: FakeFarm, nod
     job = _rendering(bench, frames="1-2")
     bench.cloud.objects.put(journal_key(job, at_ms=bench.clock.ms, node="node_x", n=1), b'{"version": 99}')
 
-    assert _run(bench, nodes, job) is JobStatus.COMPLETED
+    assert nodes.finish(job) is JobStatus.COMPLETED
 
     assert [problem.code for problem in queries.job_detail(bench.farm, job).problems] == ["unreadable"]
 
@@ -290,7 +281,7 @@ def test_an_output_outside_of_its_frame_is_not_taken_in(bench: FakeFarm, nodes: 
 
     assert queries.job_frame(bench.farm, job, 1).outputs == ()
     assert [problem.code for problem in queries.job_detail(bench.farm, job).problems] == ["unreadable"]
-    assert _run(bench, nodes, job) is JobStatus.COMPLETED
+    assert nodes.finish(job) is JobStatus.COMPLETED
 
 
 def test_an_unbaked_simulation_is_left_to_one_node_in_order(bench: FakeFarm, nodes: FakeNodes) -> None:
@@ -307,7 +298,7 @@ def test_an_unbaked_simulation_is_left_to_one_node_in_order(bench: FakeFarm, nod
     assert [(task.node, task.frames) for task in order.tasks] == [(node.name, ((1, 4, 1),))]
     assert any("in order" in event.text for event in queries.job_events(bench.farm, job))
     assert "unbaked" in {problem.code for problem in queries.job_detail(bench.farm, job).problems}
-    assert _run(bench, nodes, job) is JobStatus.COMPLETED
+    assert nodes.finish(job) is JobStatus.COMPLETED
     assert node.delivered == [1, 2, 3, 4]
 
 
@@ -411,5 +402,26 @@ def test_one_attempt_is_enough_where_the_farm_says_so(tmp_path: Path) -> None:
     nodes.only().begin()
     nodes.only().fail(2)
 
-    assert _run(bench, nodes, job) is JobStatus.FAILED
+    assert nodes.finish(job) is JobStatus.FAILED
     assert queries.job_frame(bench.farm, job, 2).attempt == 1
+
+
+def test_a_retry_is_not_ended_for_what_failed_before_it(bench: FakeFarm, nodes: FakeNodes) -> None:
+    job = _rendering(bench, frames="1-13")
+    node = nodes.only()
+    node.deliver(node.begin() or 0)
+    for _ in range(11):
+        node.fail(node.begin() or 0)
+        bench.tick()
+        node.deliver(node.begin() or 0)
+        bench.tick()
+    commands.cancel_job(bench.farm, job)
+    bench.tick()
+    bench.tick()
+    assert bench.status(job) is JobStatus.CANCELLED
+    assert queries.job_summary(bench.farm, job).frames.received == 12
+
+    bench.clock.pass_s(1)
+    commands.retry_job(bench.farm, job)
+
+    assert nodes.finish(job) is JobStatus.COMPLETED

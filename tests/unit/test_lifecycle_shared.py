@@ -19,6 +19,7 @@ from supervisor.domain.job import ENDED, JobStatus
 from supervisor.domain.settings import JobSettings
 from supervisor.domain.workspace import WorkspaceMode
 from supervisor.lifecycle.books import Books
+from supervisor.lifecycle.intake import check_pending
 from supervisor.lifecycle.sweep import sweep
 from supervisor.spending import month_spent, usd_per_h
 from supervisor.store import instances, jobs
@@ -109,6 +110,24 @@ def test_a_job_waits_for_a_node_renders_when_one_is_at_it_and_waits_again(bench:
     _ticks(bench, 2)
     assert bench.status(job) is JobStatus.LAUNCHING
     assert queries.job_instances(bench.farm, job) == []
+
+
+def test_a_job_that_was_paused_before_its_files_were_ready_is_made_ready_when_it_goes_on(bench: FakeFarm, nodes: FakeNodes) -> None:
+    job = bench.a_draft()
+    bench.a_file(job, "cache/smoke.vdb", is_read=False)
+    commands.submit_job(bench.farm, job)
+    _ticks(bench, 1)
+    assert bench.status(job) is JobStatus.STAGING
+    commands.pause_job(bench.farm, job)
+    _ticks(bench, 2)
+    assert bench.status(job) is JobStatus.PAUSED
+    assert list(bench.cloud.workspaces.jobs()) == []
+    check_pending(bench.farm)
+
+    commands.resume_job(bench.farm, job)
+    assert _run(bench, nodes, job) == [JobStatus.COMPLETED]
+
+    assert list(bench.cloud.workspaces.jobs()) == [job]
 
 
 def test_nodes_are_told_of_jobs_by_priority_and_of_equals_the_earlier_first(bench: FakeFarm) -> None:

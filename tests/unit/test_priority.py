@@ -8,13 +8,15 @@ from pathlib import Path
 import pytest
 
 from supervisor import queries
-from supervisor.domain.errors import Rejected
+from supervisor.commands import jobs as commands
+from supervisor.domain.errors import Conflict, Rejected
 from supervisor.domain.job import JobStatus
 from supervisor.domain.settings import JobSettings
 from supervisor.store.encoding import settings_from_json, settings_to_json
 from tests.fakes.farm import FakeFarm
+from tests.fakes.node import FakeNodes
 from tests.unit.api_site import Site, a_site
-from tests.unit.web_site import WebSite, a_web_site
+from tests.unit.web_site import WebSite, a_web_site, root
 
 
 @pytest.fixture
@@ -88,3 +90,64 @@ def test_the_api_takes_a_priority_and_tells_it(api: Site) -> None:
     seen = api.ask("GET", f"/jobs/{job}").json
     assert seen
     assert seen["settings"]["priority"] == 75
+
+
+def test_a_job_that_waits_goes_first_once_its_priority_is_raised(tmp_path: Path) -> None:
+    bench = FakeFarm.open(tmp_path, slots=1)
+    nodes = FakeNodes(bench)
+    jobs = []
+    for _ in range(3):
+        jobs.append(bench.a_submitted_job(frames="1"))
+        bench.clock.pass_s(1)
+    bench.tick()
+    bench.tick()
+    assert [bench.status(job) for job in jobs] == [JobStatus.RENDERING, JobStatus.LAUNCHING, JobStatus.LAUNCHING]
+    bench.woken.clear()
+
+    commands.change_priority(bench.farm, jobs[2], 80)
+
+    assert bench.woken.is_set()
+    assert queries.job_events(bench.farm, jobs[2])[0].text == "a person gave it priority 80 instead of 50"
+    for _ in range(4):
+        nodes.work()
+        bench.tick()
+    assert bench.status(jobs[0]) is JobStatus.COMPLETED
+    assert bench.status(jobs[2]) in {JobStatus.RENDERING, JobStatus.COMPLETED}
+    assert bench.status(jobs[1]) is JobStatus.LAUNCHING
+
+
+def test_an_ended_job_and_a_priority_that_is_none_are_refused(site: WebSite) -> None:
+    job = site.a_job(JobStatus.COMPLETED, received=3)
+    with pytest.raises(Conflict, match="not ended"):
+        commands.change_priority(site.farm, job, 80)
+    with pytest.raises(Rejected, match="0 to 100"):
+        commands.change_priority(site.farm, site.a_job(JobStatus.RENDERING), 101)
+
+
+def test_the_pages_form_changes_the_priority_in_place(site: WebSite) -> None:
+    job = site.a_job(JobStatus.RENDERING)
+    page = site.get(f"/jobs/{job}").text
+    assert f'id="job-{job}-priority"' in page
+
+    answer = site.post(f"/jobs/{job}/change-priority", {"priority": "75"})
+
+    assert root(answer.text).attributes["id"] == f"job-{job}-priority"
+    assert answer.headers["HX-Trigger-After-Settle"] == "job-changed"
+    assert queries.job_detail(site.farm, job).settings.priority == 75
+    assert site.get(root(answer.text).attributes["hx-get"]).status_code == 204
+    refused = site.post(f"/jobs/{job}/change-priority", {"priority": "urgent"})
+    assert refused.status_code == 422
+    assert 'value="urgent"' in refused.text
+    site.end(job, JobStatus.FAILED)
+    assert "<form" not in site.get(f"/jobs/{job}/priority").text
+
+
+def test_the_api_changes_the_priority_of_a_submitted_job(api: Site) -> None:
+    job = api.a_submitted_job()
+
+    answer = api.ask("PATCH", f"/jobs/{job}", json={"priority": 90})
+
+    assert answer.status_code == 200
+    assert answer.json
+    assert answer.json["settings"]["priority"] == 90
+    assert api.ask("PATCH", f"/jobs/{job}", json={"priority": 101}).status_code == 422

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nodeimage.protocol import (
+    PROJECTS_PREFIX,
     VERSION,
     Action,
     Claim,
@@ -26,12 +27,14 @@ from nodeimage.protocol import (
     Requeued,
     Task,
     Unreadable,
+    files_key,
     frame_name,
     frames_in,
     journal_at_ms,
     journal_cursor,
     journal_key,
     output_key,
+    project_key,
     runs_of,
     split_output_key,
 )
@@ -194,3 +197,11 @@ def test_messages_are_small() -> None:
     assert len(order.to_bytes()) < 1000
     assert len(replace(order, requeued={n: Requeued(attempt=2) for n in range(100)}).to_bytes()) < 10_000
     assert asdict(order)["version"] == VERSION
+
+
+def test_the_list_of_a_jobs_files_outlives_what_nodes_delivered_and_is_none_of_the_files() -> None:
+    """A lifecycle rule of the bucket may delete all that was received; nodes may read all of `projects/`."""
+    key = files_key("job_1")
+
+    assert key.startswith(PROJECTS_PREFIX)
+    assert not key.startswith(project_key("job_1", ""))

@@ -13,6 +13,7 @@ from itsdangerous import TimestampSigner, URLSafeTimedSerializer
 
 from app.links import LinkExpired, LinkWrong, read_download, sign_download
 from nodeimage.protocol import output_key
+from supervisor import queries
 from supervisor.cloud.ports import Refused
 from supervisor.commands import downloads
 from supervisor.config import Config
@@ -21,7 +22,7 @@ from supervisor.lifecycle.pack import pack
 from supervisor.store import downloads as store
 from tests.waiting import wait_for
 
-from .web_site import LINK_KEY, WebSite, a_web_site, tags
+from .web_site import LINK_KEY, WebSite, a_web_site, as_somebody_else, root, tags
 
 
 @pytest.fixture
@@ -234,3 +235,24 @@ def test_a_zip_is_saved_by_its_own_name_whatever_the_link_was_made_to_say(site: 
         answer = site.signed_out().get(f"{link.rpartition('/')[0]}/{name}", buffered=True)
         assert answer.status_code == 200
         assert answer.headers["Content-Disposition"] == 'attachment; filename="Shot 040.zip"'
+
+
+def test_a_zip_that_lacks_frames_offers_to_render_just_these_again(site: WebSite) -> None:
+    job = site.a_job(JobStatus.COMPLETED, received=3)
+    assert "render-again" not in site.get(f"/jobs/{job}/downloads").text
+    for number in (1, 3):
+        site.fake.cloud.objects.delete([output_key(job, number, f"shot{number:04d}.png")])
+    pack_now(site, job)
+
+    region = site.get(f"/jobs/{job}/downloads").text
+    assert "Frames 1,3 are not in the store as delivered." in region
+    (form,) = [tag for tag in tags(region) if tag.attributes.get("hx-post", "").endswith("/render-again")]
+    eve = as_somebody_else(site, "eve", "artist")
+    assert "render-again" not in eve.get(f"/jobs/{job}/downloads").text
+    answer = site.post(form.attributes["hx-post"])
+
+    assert root(answer.text).attributes["id"] == f"job-{job}-downloads"
+    assert "render-again" not in answer.text
+    summary = queries.job_summary(site.farm, job)
+    assert (summary.status, summary.frames.queued, summary.frames.received) == (JobStatus.SUBMITTED, 2, 1)
+    assert summary.reason == "a person asked for frames 1,3 again"

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from supervisor import queries
 from supervisor.domain.frame import FrameStatus
 from supervisor.domain.job import JobStatus
+from supervisor.store import frames
 from supervisor.store import jobs as job_store
 
-from .web_site import WebSite, a_web_site, root, tags
+from .web_site import WebSite, a_web_site, as_somebody_else, root, tags
 
 
 @pytest.fixture
@@ -136,3 +138,33 @@ def test_previews_name_the_frames_for_the_flip_book(site: WebSite) -> None:
     assert shown.attributes["data-newest"] == "30"
     text = site.get(f"/jobs/{job}/previews").text
     assert text.count("<img") == 12
+
+
+def test_a_received_frame_is_rendered_again_from_its_panel(site: WebSite) -> None:
+    job = site.a_job(JobStatus.COMPLETED, received=3)
+    panel = site.get(f"/jobs/{job}/frames/2/panel").text
+    (form,) = [tag for tag in tags(panel) if tag.name == "form"]
+    assert form.attributes["hx-post"] == f"/jobs/{job}/frames/2/render-again"
+    assert "The job goes back to work" in form.attributes["hx-confirm"]
+
+    answer = site.post(form.attributes["hx-post"])
+
+    assert root(answer.text).attributes["id"] == "frame-2-panel"
+    assert answer.headers["HX-Trigger-After-Settle"] == "job-changed"
+    assert "<form" not in answer.text, "it waits for its turn already"
+    assert queries.job_summary(site.farm, job).status is JobStatus.SUBMITTED
+    assert site.post(f"/jobs/{job}/frames/2/render-again", htmx=False).status_code == 422
+
+
+def test_who_may_not_change_a_job_has_no_button_to_render_its_frames_again(site: WebSite) -> None:
+    job = site.a_job(JobStatus.COMPLETED, received=3)
+    eve = as_somebody_else(site, "eve", "artist")
+    assert "<form" not in eve.get(f"/jobs/{job}/frames/2/panel").text
+    assert eve.post(f"/jobs/{job}/frames/2/render-again").status_code == 403
+
+
+def test_a_damaged_frame_says_so_on_its_panel(site: WebSite) -> None:
+    job = site.a_job(JobStatus.COMPLETED, received=3)
+    with site.farm.db.write() as connection:
+        frames.note_damage(connection, job, {2: "“shot0002.png” of frame 2 is gone from the store"})
+    assert "“shot0002.png” of frame 2 is gone from the store" in site.get(f"/jobs/{job}/frames/2/panel").text

@@ -74,8 +74,8 @@ class WebSite:
         with self.farm.db.write() as connection:
             for number in numbers[received : received + failed]:
                 frames.fail(connection, job, number, node="node_1", reason="Blender ran out of memory")
-            for number in numbers[received + failed : received + failed + rendering]:
-                frames.begin(connection, job, number, node="node_1", at=self.fake.clock())
+            begun = numbers[received + failed : received + failed + rendering]
+            frames.begin(connection, job, dict.fromkeys(begun, "node_1"), at=self.fake.clock())
         return job
 
     def a_draft(self, *, name: str = "", blend: str | None = "shot.blend", inspection: Inspection | None = None) -> str:
@@ -120,7 +120,7 @@ class WebSite:
     def begin(self, job: str, number: int) -> None:
         """Let a node have begun a frame."""
         with self.farm.db.write() as connection:
-            frames.begin(connection, job, number, node="node_1", at=self.fake.clock())
+            frames.begin(connection, job, {number: "node_1"}, at=self.fake.clock())
             job_store.touch(connection, job)
 
     def a_problem(self, job: str, text: str, *, severity: Literal["info", "warning", "error"] = "error") -> None:
