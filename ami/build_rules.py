@@ -50,6 +50,7 @@ class SeenImage:
     id: str
     state: str  #: EC2's word: pending, available, failed …
     why_failed: str = ""
+    is_ours: bool = True  #: False: another farm of the account made it, of the same recipe; it may be used, and is never removed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

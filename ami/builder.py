@@ -112,7 +112,7 @@ class ImageBuilder:
         return self._records.all()
 
     def images(self) -> list[OwnImage]:
-        """The farm's images, newest first. Errors: CloudError"""
+        """The images that the farm's instances may start from, newest first. Errors: CloudError"""
         return own_images(self._session, self._identity, chosen=self._chosen)
 
     def remove_image(self, image: str) -> None:
@@ -227,7 +227,7 @@ class ImageBuilder:
         return replace(build, status=BuildStatus.READY, image=seen.image.id, ended_at=self._clock(), progress="")
 
     def _give_up(self, build: ImageBuild, seen: Seen) -> ImageBuild:
-        if seen.image is not None:
+        if seen.image is not None and seen.image.is_ours:
             self._hands.remove_image(seen.image.id)
         self._objects.delete([build_bundle_key(build.id), build_report_key(build.id)])
         return replace(build, status=BuildStatus.FAILED, ended_at=self._clock(), progress="")

@@ -27,6 +27,7 @@ from supervisor.cloud.aws.identity import (
     VARIANT_TAG,
     Identity,
     tag_list,
+    tags_of,
 )
 from supervisor.cloud.aws.network import Subnet
 from supervisor.cloud.aws.session import AwsSession
@@ -94,7 +95,12 @@ class Hands:
             found = self._ec2.describe_images(Owners=["self"], Filters=[{"Name": "name", "Values": [name]}])["Images"]
         if not found:
             return None
-        return SeenImage(id=found[0]["ImageId"], state=found[0]["State"], why_failed=found[0].get("StateReason", {}).get("Message", ""))
+        return SeenImage(
+            id=found[0]["ImageId"],
+            state=found[0]["State"],
+            why_failed=found[0].get("StateReason", {}).get("Message", ""),
+            is_ours=tags_of(found[0]).get(FARM_TAG) == self._identity.farm,
+        )
 
     def launch(self, build: ImageBuild, recipe: Recipe) -> None:
         """Ask for a builder, in one subnet after the other. Repeat: safe by the build. Errors: NoCapacity - there is no room in any"""

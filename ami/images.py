@@ -1,4 +1,4 @@
-"""The images that this farm built: which there are, which are in use, and removing those that are not."""
+"""The account's images of nodes: which there are, which are in use, and removing those of this farm's that are not."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _GONE = ("shutting-down", "terminated")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnImage:
-    """An image of the farm's."""
+    """An image of the account's, made by this farm or another one like it."""
 
     id: str
     name: str
@@ -35,9 +35,15 @@ class OwnImage:
 
 
 def own_images(session: AwsSession, identity: Identity, *, chosen: str = "") -> list[OwnImage]:
-    """The farm's images, newest first. Shape: chosen: the one that the configuration names. Errors: CloudError"""
+    """The images that the farm's instances may start from, newest first.
+
+    Those of the account's other farms are among them, as they are for launches; what needs them is not known here, so they are kept.
+
+    Shape:   chosen: the one that the configuration names
+    Errors:  CloudError
+    """
     with aws_errors("list the farm's images"):
-        filters = [{"Name": f"tag:{FARM_TAG}", "Values": [identity.farm]}]
+        filters = [{"Name": "tag-key", "Values": [tag]} for tag in (IMAGE_TAG, FARM_TAG)]
         pages = session.client("ec2").get_paginator("describe_images").paginate(Owners=["self"], Filters=filters)
         shown = sorted((image for page in pages for image in page["Images"]), key=lambda image: image["CreationDate"], reverse=True)
     in_use = _in_use(session, identity)
@@ -54,6 +60,8 @@ def own_images(session: AwsSession, identity: Identity, *, chosen: str = "") -> 
             reasons.append("named in [aws] image")
         if each["State"] == "pending":
             reasons.append("being made")
+        if tags[FARM_TAG] != identity.farm:
+            reasons.append(f"made by another farm of this account ({tags[FARM_TAG]})")
         images.append(_own_image(each, tags, kind, tuple(reasons)))
     return images
 

@@ -17,7 +17,7 @@ class FarmImages(Protocol):
         """What an image would be made of. Errors: BadRecipe"""
 
     def images(self) -> Sequence[OwnImage]:
-        """The farm's images, newest first. Asks EC2. Errors: CloudError"""
+        """The images that the farm's instances may start from, newest first. Asks EC2. Errors: CloudError"""
 
     def remove_image(self, image: str) -> None:
         """Make an image and its snapshots be gone. Repeat: safe. Errors: CloudError"""

@@ -32,6 +32,8 @@ Description=Kiln: make this machine an image
 Wants=network-online.target
 After=network-online.target
 [Service]
+# a shutdown that was planned is forgotten when the machine restarts in the middle
+ExecStartPre=/bin/sh -c 'test -e /run/systemd/shutdown/scheduled || shutdown -h +$longest_minutes'
 ExecStart=/usr/bin/python3 /root/kiln-build/on_builder.py
 Restart=on-failure
 RestartSec=10

@@ -104,6 +104,10 @@ def _check_in_aws_network(bench: proofs.Bench) -> None:
             lambda: lives.volume_is_staged_and_a_job_is_rendered_from_it(bench, device, bucket),
             lives.volume_is_staged_and_a_job_is_rendered_from_it,
         )
+        _prove(
+            lambda: lives.instance_that_no_farm_launched_switches_itself_off(bench),
+            lives.instance_that_no_farm_launched_switches_itself_off,
+        )
         _prove(lambda: lives.instance_that_hangs_gives_up(bench, bucket), lives.instance_that_hangs_gives_up)
         _prove(lambda: lives.instance_without_an_agent_gives_up(bench, bucket), lives.instance_without_an_agent_gives_up)
         _check_own_volumes(bucket)

@@ -110,6 +110,16 @@ def instance_that_hangs_gives_up(bench: Bench, bucket: Bucket) -> str:
     return told.problem[:160]
 
 
+def instance_that_no_farm_launched_switches_itself_off(bench: Bench) -> str:
+    """Without user data nobody knows what the instance is for: nothing of ours starts, and the machine is off."""
+    with metadata_service(instance=INSTANCE, user_data=None):
+        bench.instance.start(limit_s=180)
+    journal = ("journalctl", "--directory=/var/log/journal", "--output=cat", "--no-pager")
+    said = bench.instance.call(*journal, "_SYSTEMD_UNIT=kiln-launch.service")
+    expect("not launched by a farm" in said, f"the reason is not given: {said[-3000:]}")
+    return next(line for line in said.splitlines() if "not launched by a farm" in line)
+
+
 def instance_without_an_agent_gives_up(bench: Bench, bucket: Bucket) -> str:
     """An agent that is not the one the launch names is not run: the farm is told why, and the machine is off."""
     bucket.put(AGENT_KEY, b"something else")

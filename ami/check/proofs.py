@@ -207,8 +207,13 @@ def addons_of_the_image_are_enabled(bench: Bench) -> str:
 
 
 def firewall_keeps_blender_in(bench: Bench) -> str:
-    """Root reaches the metadata service and the store; Blender's user and any other are refused the first, and Blender's the second."""
-    places = {"metadata": (METADATA, 80), "metadata over IPv6": (METADATA_6, 80), "the store": (STORE_IP, STORE_PORT)}
+    """Root reaches the metadata service, the store and the machine's resolver; other users are refused the first, Blender's all of them."""
+    places = {
+        "metadata": (METADATA, 80),
+        "metadata over IPv6": (METADATA_6, 80),
+        "the store": (STORE_IP, STORE_PORT),
+        "the resolver": ("127.0.0.1", 53),
+    }
     probe = """
 import json, os, socket, sys
 user, places = int(sys.argv[1]), json.loads(sys.argv[2])
@@ -221,13 +226,16 @@ for name, place in places.items():
         said[name] = type(error).__name__ + " " + str(error.errno)
 print(json.dumps(said))
 """
-    script = 'nft --file /usr/lib/kiln/firewall.nft; for user in 0 880 65534; do python3 -c "$1" $user "$2"; done'
+    resolver = 'import socket; held = socket.create_server(("127.0.0.1", 53)); print(flush=True); import time; time.sleep(60)'
+    script = f"exec 3< <(python3 -c '{resolver}' 2>/dev/null); resolver=$!; read -r <&3; "
+    script += 'nft --file /usr/lib/kiln/firewall.nft; for user in 0 880 65534; do python3 -c "$1" $user "$2"; done; kill $resolver'
     with metadata_service(instance=INSTANCE, user_data=None):
         printed = bench.instance.call("/bin/bash", "-c", script, "-", probe, json.dumps(places))
     root, blender, nobody = (json.loads(line) for line in printed.splitlines()[-3:])
     expect(set(root.values()) == {"reached"}, f"root: {root}")
     expect("reached" not in blender.values(), f"Blender's user: {blender}")
-    expect(nobody["metadata"] != "reached" != nobody["metadata over IPv6"] and nobody["the store"] == "reached", f"another user: {nobody}")
+    refused = [name for name, said in nobody.items() if said != "reached"]
+    expect(refused == ["metadata", "metadata over IPv6"], f"another user: {nobody}")
     return f"Blender's user: {blender['metadata']}"
 
 

@@ -13,6 +13,11 @@ packages=(
 
 # cloud-init and Debian's own timers work with apt too, on a machine that has just started
 apt=(apt-get -qq -o DPkg::Lock::Timeout=600 -o Acquire::Retries=5)
-"${apt[@]}" update
+# the lock of the lists is one that apt itself does not wait for
+for try in {1..20}; do
+    "${apt[@]}" update && break
+    [ "$try" -lt 20 ] || die "Debian's lists of packages can't be fetched, or another apt has kept them locked for minutes"
+    sleep 15
+done
 DEBIAN_FRONTEND=noninteractive "${apt[@]}" -y -o Dpkg::Use-Pty=0 -o Dpkg::Options::=--force-confold upgrade --with-new-pkgs >/dev/null
 install_packages "${packages[@]}"

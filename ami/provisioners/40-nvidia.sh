@@ -36,6 +36,11 @@ modprobe nvidia-uvm
 systemctl daemon-reload
 systemctl restart kiln-gpu.service
 
+# Cycles, Cycles at its fastest, and EEVEE without a screen: without one of these Blender would make do with less, and say little of it.
+libraries="$(ldconfig -p)"
+for library in libcuda.so.1 libnvoptix.so.1 libEGL_nvidia.so.0; do
+    grep -qF "$library" <<<"$libraries" || die "the driver's installer left out $library"
+done
 found="$(nvidia-smi --query-gpu=driver_version --format=csv,noheader | head -n 1)"
 [ "$found" = "$KILN_NVIDIA_VERSION" ] || die "the driver says that it is $found, and the recipe names $KILN_NVIDIA_VERSION"
 nvidia-smi --list-gpus

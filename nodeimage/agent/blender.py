@@ -7,6 +7,7 @@ import json
 import os
 import queue
 import shlex
+import shutil
 import signal
 import subprocess
 import threading
@@ -26,7 +27,15 @@ GRACE_S = 3.0
 #: What Blender's environment keeps of ours. It never sees the store's keys or the farm's settings.
 _KEPT = frozenset({"PATH", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "OCIO"})
 _KEPT_PREFIXES = ("CUDA_", "NVIDIA_", "LIBGL_", "MESA_", "GALLIUM_", "VK_", "__EGL_", "__GLX_")
-_OUT_OF_MEMORY = ("out of memory", "memoryerror", "bad_alloc", "cannot allocate memory", "malloc returns null", "calloc returns null")
+_OUT_OF_MEMORY = (
+    "out of memory",
+    "out of gpu",  # Cycles: System is out of GPU memory, … out of GPU and shared host memory
+    "memoryerror",
+    "bad_alloc",
+    "cannot allocate memory",
+    "malloc returns null",
+    "calloc returns null",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +75,7 @@ class Blender:
         self._grace_s = grace_s
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         home = Path(config.home)
+        shutil.rmtree(home / "tmp", ignore_errors=True)  # what a Blender left there that crashed
         for folder in ("blender", "tmp"):
             (home / folder).mkdir(parents=True, exist_ok=True)
         self.log = BlenderLog(home / f"blender-{number % 2}.log")

@@ -85,6 +85,10 @@ class Claims:
         others = iter(()) if order.ordered else others_frames(order, self._node, taken=self._taken)
         return self._first_of(chain(self._own(order), others), order, held, is_patient=False)
 
+    def is_in_doubt(self) -> bool:
+        """Say whether it is not known yet whether the last claim was made."""
+        return self._in_doubt is not None
+
     def give_back(self, *, frame: int, nonce: str) -> None:
         """Make the claim with this nonce not exist. Errors: StoreError"""
         key = claim_key(self._job, frame)

@@ -21,7 +21,7 @@ from statistics import median
 from nodeimage import protocol
 from nodeimage.protocol import JournalEntry, Outcome, Output
 
-from .ports import Full, Refused, Silent, Store
+from .ports import Full, Refused, Silent, Store, StoreError
 from .reports import undelivered
 
 log = logging.getLogger(__name__)
@@ -39,6 +39,7 @@ _TYPES = {
     ".png": "image/png",
     ".jpg": "image/jpeg",
     ".webp": "image/webp",
+    ".avif": "image/avif",
     ".exr": "image/x-exr",
     ".tif": "image/tiff",
     ".bmp": "image/bmp",
@@ -173,7 +174,7 @@ class Outbox:
                 entry = undelivered(entry, f"an output is gone from the node's disk: {error}")
             except Refused as error:
                 refusals += 1
-                self._say(f"The store refuses what this node delivers: {error}")
+                self._say(f"This node can't deliver: {error}")
                 if refusals == MOST_REFUSALS:
                     entry = undelivered(entry, str(error))
             except Full as error:
@@ -189,7 +190,18 @@ class Outbox:
         self._changed(self)
 
     def _deliver(self, parcel: Path, entry: JournalEntry) -> None:
-        """Put everything of a parcel, the journal entry last. Errors: StoreError; OSError - a file is gone"""
+        """Put everything of a parcel, whatever may go wrong. Errors: StoreError; OSError - a file is gone"""
+        try:
+            self._put_all(parcel, entry)
+        except (StoreError, OSError):
+            raise
+        except Exception as error:
+            # A thread that ended here would have the node render on for nobody, to the end of its longest life.
+            log.exception("delivery broke off", extra={"frame": entry.frame})
+            raise Refused(f"a fault of this node's own: {error!r}") from error
+
+    def _put_all(self, parcel: Path, entry: JournalEntry) -> None:
+        """Put the files of a parcel, then the journal entry."""
         if entry.frame is not None:
             entry = self._put_files(parcel, entry, entry.frame)
         at_ms = self._now_ms()

@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 FIRST_BACK_OFF_S, LONGEST_BACK_OFF_S = 1.0, 30.0
 #: Room that a node's disk must have before it takes a frame.
 LEAST_FREE_BYTES = 256 * 2**20
+#: Times in a row that the GPU which must render can't, before the node ends: others have one that works.
+MOST_DEVICE_FAILURES = 3
 #: A machine that was to be taken back and still runs so long after is given back by itself.
 TAKEN_LATE_S = 300.0
 
@@ -47,6 +49,7 @@ class Agent:
         self._started_at = self._idle_since = time.monotonic()
         self._at_hand: tuple[Claim, float] | None = None  #: the frame that Blender renders, and since when
         self._attempts = 0
+        self._device_failures = 0  #: in a row
         self._back_off_s = FIRST_BACK_OFF_S
         self._failed_opening: tuple[float, Result] | None = None  #: until when it is believed, and how it failed
         self._farm_says: Action | None = None  #: as the heart last read it
@@ -102,17 +105,23 @@ class Agent:
             self._prepare()
             self._work()
         except CannotPrepare as error:
-            self._tell_problem("workspace", str(error))
-            self._deliver_the_rest()
-            # Not GONE: whoever launched this node is to know that it never came to work.
-            self._farewell.leave(NodeState.STARTING)
-            return Ending(kind=EndKind.UNFIT, reason=str(error))
+            return self._end_unfit("workspace", str(error))
         except Finished as finished:
+            if finished.ending.kind is EndKind.UNFIT:
+                return self._end_unfit("node", finished.ending.reason)
             self._deliver_the_rest()
             self._renderer.end()
             self._farewell.leave()
             return finished.ending
         raise AssertionError("work ends by a reason")
+
+    def _end_unfit(self, about: str, reason: str) -> Ending:
+        """End a node that can't work here. Its last word is not GONE: whoever launched it is to know that this was no good end."""
+        self._tell_problem(about, reason)
+        self._deliver_the_rest()
+        self._renderer.end()
+        self._farewell.leave(NodeState.STARTING)
+        return Ending(kind=EndKind.UNFIT, reason=reason)
 
     def _wait_to_be_taken(self, reason: str) -> None:
         """Give back what there is no time for, deliver what is rendered, and stay idle until the cloud takes the machine.
@@ -174,12 +183,16 @@ class Agent:
 
     def _next_attempt(self) -> Attempt | None:
         """Do what the order says until there is a frame to render. Returns: None if things must be looked at again"""
+        self._give_back_left_over()
         order = self._read_order()
         if order is None or order.action is Action.DRAIN:
             self._wait_without_work(order)
             return None
         failed = self._open(order)
-        if not self._has_room():
+        self._end_without_device()
+        if failed is not None and failed.failure is Failure.DEVICE and not self._around.is_of_pool:
+            self._pause_before_opening()  # no frame is at fault: none is claimed
+        elif not self._has_room():
             self._wait_for_room()
         elif (claim := self._claim(order)) is None:
             self._wait_without_work(order)
@@ -263,6 +276,11 @@ class Agent:
         self._claims.give_back(frame=claim.frame, nonce=claim.nonce)
         return None
 
+    def _give_back_left_over(self) -> None:
+        """Give back claims that the store did not take back before: while this node lives, nobody else takes their frames."""
+        if not self._claims.is_in_doubt():  # the next claim settles that
+            self._farewell.give_back_held("the node claimed it and could not begin it", logs={})
+
     def _attempt(self, claim: Claim, order: Order) -> Attempt:
         wanted = attempt_of(order, claim.frame)
         return Attempt(
@@ -309,6 +327,9 @@ class Agent:
     def _give_up_opening(self, claim: Claim, attempt: Attempt | None, failed: Result) -> None:
         """Let the frame's attempt fail, so that a bad file ends after its attempts; then pause, so that it does not spin."""
         self._hand_over(claim, attempt, failed)
+        self._pause_before_opening()
+
+    def _pause_before_opening(self) -> None:
         assert self._failed_opening is not None, "a failed opening was noted"
         self._pause(self._failed_opening[0] - time.monotonic())
 
@@ -366,7 +387,11 @@ class Agent:
         return self._outbox.has_room(besides=besides)
 
     def _wait_for_room(self) -> None:
-        self._idle_since = time.monotonic()
+        """Wait a moment for room. Errors: Finished - nothing of this node's will make any, and waiting costs money"""
+        if self._outbox.frames() or not self._around.is_rented:
+            self._idle_since = time.monotonic()
+        elif time.monotonic() - self._idle_since > self._config.idle_s:
+            raise Finished(EndKind.UNFIT, self._problems["disk"])
         self._heart.tell(state=NodeState.DELIVERING, frame=None, phase="", sample=None)
         self._outbox.wait_for_change(self._config.poll_s)
 
@@ -428,7 +453,14 @@ class Agent:
 
     def _tell_device(self, result: Result | None) -> None:
         """Say that this node can't render as it must, until a file is opened or a frame rendered: another instance may be better."""
-        self._tell_problem("device", result.message if result is not None and result.failure is Failure.DEVICE else "")
+        is_unfit = result is not None and result.failure is Failure.DEVICE
+        self._device_failures = self._device_failures + 1 if is_unfit else 0
+        self._tell_problem("device", result.message if result is not None and is_unfit else "")
+
+    def _end_without_device(self) -> None:
+        """End a node whose GPU does not come back, before it fails an attempt at every frame there is. Errors: Finished"""
+        if self._device_failures >= MOST_DEVICE_FAILURES and not self._around.is_of_pool:
+            raise Finished(EndKind.UNFIT, self._problems["device"])
 
     def _tell_problem(self, about: str, text: str) -> None:
         """Say what is wrong with one thing, or (empty) that nothing is; the heartbeat has room for one problem."""

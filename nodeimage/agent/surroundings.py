@@ -43,4 +43,6 @@ class Surroundings:
     prepare: Callable[[Watcher], None] | None = None  #: what comes before Blender, such as the job's files. Errors: CannotPrepare
     interruption_at_ms: Callable[[], int] = lambda: 0  #: when the cloud takes the machine back (UTC); 0: nobody said so
     alive: Callable[[], None] = _nothing  #: called again and again while the agent's work goes on
+    is_rented: bool = False  #: it costs money while it waits: what can't get better by itself is not waited for
+    is_of_pool: bool = False  #: it goes on with other jobs: its end is no job's lost launch, and would be followed by others without end
     last_state: NodeState = NodeState.GONE  #: what its last heartbeat says; a node that goes on with another job says otherwise

@@ -21,6 +21,9 @@ from typing import Any
 PROGRESS_S = 0.25
 ALIVE_S = 2.0
 
+#: How lack of memory is worded: by Python and Blender, by C++, and by Cycles for a GPU (“System is out of GPU and shared host memory”).
+_OUT_OF_MEMORY = ("out of memory", "bad_alloc", "out of gpu")
+
 
 class Channel:
     """Commands and events of one driver process."""
@@ -81,6 +84,12 @@ class Channel:
 
 def peak_memory_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def is_lack_of_memory(error: BaseException) -> bool:
+    """Say whether what Blender raised means that memory ran out, the machine's or the GPU's."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or any(words in text for words in _OUT_OF_MEMORY)
 
 
 def limit_memory(limit_bytes: int | None) -> None:

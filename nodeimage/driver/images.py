@@ -120,16 +120,18 @@ def _dpx(source: BinaryIO, bytes_there: int) -> tuple[int, int]:
 
 
 #: Scan lines in one chunk, by the number of the compression (OpenEXR's ImfCompression.h and "Technical introduction").
-_EXR_LINES = {0: 1, 1: 1, 2: 1, 3: 16, 4: 32, 5: 16, 6: 32, 7: 32, 8: 32, 9: 256}
+_EXR_LINES = {0: 1, 1: 1, 2: 1, 3: 16, 4: 32, 5: 16, 6: 32, 7: 32, 8: 32, 9: 256, 10: 256, 11: 32}
 _EXR_TILED, _EXR_DEEP, _EXR_MULTIPART = 0x200, 0x800, 0x1000
 
 
-def _exr(source: BinaryIO, bytes_there: int) -> tuple[int, int]:
-    """Source: https://openexr.com/en/latest/OpenEXRFileLayout.html"""
+def _exr(source: BinaryIO, bytes_there: int) -> tuple[int, int] | None:
+    """Returns: None, too, for a compression that came after this was written. Source: https://openexr.com/en/latest/OpenEXRFileLayout.html"""
     (version,) = struct.unpack("<4xI", source.read(8))
     headers = [_exr_header(source)]
     while version & _EXR_MULTIPART and (header := _exr_header(source)):
         headers.append(header)
+    if any(header[b"compression"][0] not in _EXR_LINES for header in headers):
+        return None
     if not version & (_EXR_TILED | _EXR_DEEP):
         _exr_check_chunks(source, headers, bytes_there, part_number_bytes=4 if version & _EXR_MULTIPART else 0)
     x0, y0, x1, y1 = struct.unpack("<4i", headers[0][b"displayWindow"])
@@ -173,7 +175,7 @@ def _exr_chunks(header: dict[bytes, bytes]) -> int:
     return math.ceil(lines / _EXR_LINES[header[b"compression"][0]])
 
 
-_READERS: tuple[tuple[bytes, Callable[[BinaryIO, int], tuple[int, int]]], ...] = (
+_READERS: tuple[tuple[bytes, Callable[[BinaryIO, int], tuple[int, int] | None]], ...] = (
     (b"\x89PNG\r\n\x1a\n", _png),
     (b"\xff\xd8\xff", _jpeg),
     (b"\x76\x2f\x31\x01", _exr),

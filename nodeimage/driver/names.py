@@ -28,6 +28,11 @@ def safe_path(path: str) -> str:
     return "/".join(part.strip() for part in parts if part.strip() not in ("", "."))
 
 
+def with_number(name: str, frame: int) -> str:
+    """The name with the frame's number in the place of its last run of `#`, as Blender puts it there."""
+    return re.sub(r"#+(?=[^#]*$)", lambda run: f"{frame:0{len(run[0]) + (frame < 0)}d}", name)
+
+
 def unique_name(name: str, taken: set[str]) -> str:
     """Take a name that nobody took before, differing in more than case; a number is added where needed."""
     candidate, n = name, 1

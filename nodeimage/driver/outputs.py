@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
-from .names import output_stem, safe_name, safe_path, unique_name
+from .names import output_stem, safe_name, safe_path, unique_name, with_number
 
 
 def compositor_tree(scene: Any) -> Any:
@@ -57,7 +57,8 @@ class OutputPaths:
         for node, name, stem in self._nodes:
             # 5.0 leaves the frame number out of what a File Output node writes in a still render
             if not hasattr(node, "base_path") and "#" not in stem:
-                number_files(os.path.join(folder, name), frame, suffixes)
+                numbered = frozenset(with_number(stem + item.name, frame) for item in node.file_output_items if "#" in item.name)
+                number_files(os.path.join(folder, name), frame, suffixes, numbered=numbered)
 
     def point_to(self, folder: str, frame: int) -> str:
         """Make everything of a frame go into `folder`. Returns: the path of the main image, as Blender names it"""
@@ -77,14 +78,18 @@ class OutputPaths:
         return str(main)
 
 
-def number_files(folder: str, frame: int, view_suffixes: list[str]) -> None:
-    """Put the frame number into the names of files that were written without one, where an animation render has it."""
+def number_files(folder: str, frame: int, view_suffixes: list[str], *, numbered: Collection[str] = ()) -> None:
+    """Put the frame number into the names of files that were written without one, where an animation render has it.
+
+    Shape:   `numbered`: names without view and extension that have it already
+    """
     number = f"{frame:0{5 if frame < 0 else 4}d}"
     for name in os.listdir(folder):
         base, extension = os.path.splitext(name)
         view = next((suffix for suffix in view_suffixes if suffix and base.endswith(suffix)), "")
-        numbered = base[: len(base) - len(view)] + number + view + extension
-        os.rename(os.path.join(folder, name), os.path.join(folder, numbered))
+        stem = base[: len(base) - len(view)]
+        if stem not in numbered:
+            os.rename(os.path.join(folder, name), os.path.join(folder, stem + number + view + extension))
 
 
 def _node_stem(node: Any) -> str:

@@ -12,6 +12,8 @@ import bpy
 #: Formats that Blender writes with the view transform applied and in no more than 8 or 16 bits.
 DISPLAY_FORMATS = frozenset({"PNG", "JPEG", "BMP", "TARGA", "TARGA_RAW", "WEBP", "IRIS", "JPEG2000"})
 QUALITY = 80
+#: Settings of a format, in an order in which they can be restored. A JPEG can't hold several views: Blender changes that one by itself.
+_CHANGED = ("media_type", "file_format", "views_format", "color_mode", "color_depth", "quality", "compression", "exr_codec")
 
 
 class Previewer:
@@ -34,11 +36,10 @@ class Previewer:
         if scene.render.image_settings.file_format in DISPLAY_FORMATS:
             self._scale(main, preview)
             return
-        full = preview + ".jpg"
-        with _as_jpeg(scene):
-            bpy.data.images["Render Result"].save_render(full, scene=scene)
-        self._scale(full, preview)
-        os.remove(full)
+        full = _saved_render(scene, preview + ".jpg")
+        self._scale(full[0], preview)
+        for path in full:
+            os.remove(path)
 
     def _scale(self, source: str, preview: str) -> None:
         image = self._image
@@ -53,18 +54,31 @@ class Previewer:
         image.save(filepath=preview, quality=QUALITY)
 
 
+def _saved_render(scene: Any, path: str) -> list[str]:
+    """Write the render result as the view transform shows it. Returns: one file; of several views one for each, with the view's suffix"""
+    folder = os.path.dirname(path)
+    try:
+        with _as_jpeg(scene):
+            bpy.data.images["Render Result"].save_render(path, scene=scene)
+    except RuntimeError:  # of several views it says so after it has written them all
+        if not scene.render.use_multiview:
+            raise
+    written = sorted(os.path.join(folder, name) for name in os.listdir(folder) if name.endswith(".jpg"))
+    if not written:
+        raise RuntimeError("Blender wrote no picture of the render result")
+    return written
+
+
 @contextmanager
 def _as_jpeg(scene: Any) -> Iterator[None]:
     image = scene.render.image_settings
-    names = [
-        name
-        for name in ("media_type", "file_format", "color_mode", "color_depth", "quality", "compression", "exr_codec")
-        if hasattr(image, name)
-    ]
+    names = [name for name in _CHANGED if hasattr(image, name)]
     before = [(name, getattr(image, name)) for name in names]
     if hasattr(image, "media_type"):
         image.media_type = "IMAGE"
     image.file_format = "JPEG"
+    if hasattr(image, "views_format"):
+        image.views_format = "INDIVIDUAL"
     image.color_mode = "RGB"
     image.quality = 90
     try:

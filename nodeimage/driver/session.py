@@ -16,7 +16,7 @@ from typing import Any
 
 import bpy
 
-from .channel import Channel, leave, limit_memory, log_bytes, peak_memory_bytes, print_by_line
+from .channel import Channel, is_lack_of_memory, leave, limit_memory, log_bytes, peak_memory_bytes, print_by_line
 from .check import BadOutput, checked_outputs
 from .devices import Devices, WrongDevice
 from .evaluation import Evaluation
@@ -59,7 +59,8 @@ def opened_session(channel: Channel, command: dict[str, Any]) -> Session | None:
     settings = command["settings"]
     began = time.monotonic()
     try:
-        limit_memory(settings.get("memory_limit_bytes"))
+        # Graphics drivers reserve far more addresses than they use: with a limit they find no GPU.
+        limit_memory(None if settings.get("device") == "gpu" else settings.get("memory_limit_bytes"))
         open_file(command["file"])
         scene = choose_scene(settings)
         findings = fix_format(scene, settings.get("file_format"))
@@ -157,7 +158,4 @@ def failure_kind(error: BaseException, otherwise: str) -> str:
         return "bad_output"
     if isinstance(error, WrongDevice):
         return "device"
-    text = str(error).lower()
-    if isinstance(error, MemoryError) or "out of memory" in text or "bad_alloc" in text:
-        return "out_of_memory"
-    return otherwise
+    return "out_of_memory" if is_lack_of_memory(error) else otherwise

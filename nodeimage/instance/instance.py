@@ -15,7 +15,7 @@ from nodeimage.agent.ending import Ending
 from nodeimage.agent.loop import Agent
 from nodeimage.agent.surroundings import CannotPrepare, Surroundings, Watcher
 from nodeimage.hardware import expected_device
-from nodeimage.launch import LaunchData, node_of_instance
+from nodeimage.launch import LaunchData, Role, node_of_instance
 from nodeimage.protocol import NodeConfig, NodeState
 from nodeimage.systemd import Systemd
 
@@ -92,6 +92,8 @@ class Instance:
             prepare=prepare_all,
             interruption_at_ms=self.interruption_at_ms,
             alive=self.pulse,
+            is_rented=True,
+            is_of_pool=self.launch.role is Role.POOL,
             last_state=last_state,
         )
         return Agent(config, self.store, around).run()

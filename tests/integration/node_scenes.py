@@ -116,6 +116,15 @@ def views(folder: str) -> None:
     save(folder, "views")
 
 
+def stereo(folder: str) -> None:
+    """Both eyes in one file."""
+    scene = a_scene(file_format="OPEN_EXR")
+    scene.render.use_multiview = True
+    scene.render.views_format = "STEREO_3D"
+    scene.render.image_settings.views_format = "MULTIVIEW"
+    save(folder, "stereo")
+
+
 def layers(folder: str) -> None:
     """Multilayer EXR, and a File Output node inside a group that names an absolute path and climbs out of it."""
     scene = a_scene(file_format="OPEN_EXR_MULTILAYER", path="")
@@ -214,6 +223,7 @@ if __name__ == "__main__":
         movie,
         cropped,
         views,
+        stereo,
         layers,
         cloth,
         still_life,

@@ -125,6 +125,13 @@ def test_every_view_of_a_stereo_scene_is_delivered(driven: Driven) -> None:
     assert driven.render(1).names == ["shot_0001_L.png", "shot_0001_R.png"]
 
 
+def test_stereo_scene_in_one_file_is_so_in_every_frame_and_has_a_small_picture(driven: Driven) -> None:
+    driven.open("stereo")
+    frames = [driven.render(1), driven.render(2)]
+    assert [frame.names for frame in frames] == [["shot_0001.exr"], ["shot_0002.exr"]]
+    assert None not in [frame.preview for frame in frames]
+
+
 def test_movie_is_rendered_as_png_and_said_to_be(driven: Driven) -> None:
     opened = driven.open("movie")
     assert codes(opened) == ["movie_format"]

@@ -135,6 +135,8 @@ class Rig:
         self.free_bytes = 2**40
         self.prepare: Callable[[Watcher], None] | None = None
         self.interruption_at_ms = 0
+        self.is_rented = False
+        self.is_of_pool = False
         self.last_state = NodeState.GONE
         self.signs_of_life = 0
         self.workspace = folder / "workspace"
@@ -204,6 +206,8 @@ class Rig:
             prepare=self.prepare,
             interruption_at_ms=lambda: self.interruption_at_ms,
             alive=self._alive,
+            is_rented=self.is_rented,
+            is_of_pool=self.is_of_pool,
             last_state=self.last_state,
         )
         return Agent(config, self.store, around)

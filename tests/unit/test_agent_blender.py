@@ -152,6 +152,7 @@ def test_commands_to_a_process_that_ended_are_no_error(start: Start) -> None:
         ),
         ("raise MemoryError", Failure.OUT_OF_MEMORY, "MemoryError"),
         ("sys.stderr.write('Out of memory in CUDA\\n'); os._exit(1)", Failure.OUT_OF_MEMORY, "CUDA"),
+        ("sys.stderr.write('System is out of GPU memory\\n'); os._exit(1)", Failure.OUT_OF_MEMORY, "GPU memory"),
     ],
 )
 def test_end_of_blender_is_classified(start: Start, program: str, failure: Failure, said: str) -> None:

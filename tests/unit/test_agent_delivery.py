@@ -146,6 +146,24 @@ def test_output_that_is_not_what_blender_wrote_fails_the_attempt(
     assert store.has(log_key(JOB, 1, 1))
 
 
+def test_fault_that_nobody_foresaw_holds_a_delivery_up_and_does_not_end_them_all(
+    store: MemoryStore, make_outbox: MakeOutbox, tmp_path: Path
+) -> None:
+    outbox = make_outbox()
+    put_file, faults = store.put_file, iter(range(2))
+
+    def break_off(key: str, path: Path, *, content_type: str = "") -> None:
+        if next(faults, None) is not None:
+            raise RuntimeError("of the library's own")
+        put_file(key, path)
+
+    store.put_file = break_off  # type: ignore[method-assign]
+    add_frame(outbox, tmp_path, 1)
+    outbox.start()
+    assert outbox.wait_until_empty(PATIENCE_S)
+    assert [entry.outcome for entry in journal(store)] == [Outcome.FINISHED]
+
+
 def test_entry_without_room_on_the_disk_is_delivered_from_memory(store: MemoryStore, make_outbox: MakeOutbox) -> None:
     outbox = make_outbox()
     outbox.add_without_files(an_entry(3, outcome=Outcome.FAILED))

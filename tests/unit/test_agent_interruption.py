@@ -82,7 +82,7 @@ def test_interrupted_node_gives_back_the_frame_that_it_has_no_time_for_with_its_
     rig.plan(frames={"2": "hang"})
     rig.put_order(1, 2, 3)
     with rig.running(idle_s=30.0):
-        rig.wait_for_beat(lambda beat: beat.frame == 2, "the second frame rendering")
+        rig.wait_for_beat(lambda beat: beat.frame == 2 and "Fra:2" in str(beat.log_tail), "the second frame rendering, and its log")
         rig.wait_for(Outcome.FINISHED)
         rig.announce_interruption(in_s=MARGIN_S + 0.3)
         given_back = rig.wait_for(Outcome.INTERRUPTED)

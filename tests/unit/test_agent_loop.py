@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from nodeimage.agent.ending import EndKind
 from nodeimage.agent.ports import Full, Refused, Silent
 from nodeimage.protocol import (
     Action,
@@ -36,6 +37,12 @@ UNBAKED = {"code": "unbaked", "text": "“Flag” has cloth that is not baked."}
 @pytest.fixture
 def rig(tmp_path: Path) -> Rig:
     return Rig(tmp_path)
+
+
+@pytest.fixture
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have files that can't be opened tried again at once."""
+    monkeypatch.setattr("nodeimage.agent.loop.FIRST_BACK_OFF_S", 0.01)
 
 
 def rendered(rig: Rig, frame: int) -> dict[str, object]:
@@ -176,23 +183,41 @@ def test_file_that_can_not_be_opened_fails_frames_one_attempt_each(rig: Rig) -> 
     assert (failed.frame, failed.failure, failed.message) == (1, Failure.OPEN, "not a .blend")
 
 
-def test_node_whose_gpu_can_not_be_used_fails_with_that_reason_and_tells_it(rig: Rig) -> None:
+def test_node_whose_gpu_can_not_be_used_tells_it_and_ends_without_an_attempt_at_any_frame(rig: Rig, short_pauses: None) -> None:
     rig.plan(open="no_gpu")
     rig.put_order(1, 2)
-    with rig.running(device="gpu"):
-        failed = rig.wait_for(Outcome.FAILED)
-        beat = rig.wait_for_beat(lambda beat: bool(beat.problem), "the node says what is wrong with it")
-    assert (failed.failure, failed.message) == (Failure.DEVICE, "this node has a GPU, and Blender can't use it")
-    assert beat.problem == failed.message
+    ending = rig.agent(device="gpu", idle_s=30.0).run()
+    assert (ending.kind, ending.reason) == (EndKind.UNFIT, "this node has a GPU, and Blender can't use it")
+    assert (rig.beat().state, rig.beat().problem) == (NodeState.STARTING, ending.reason), "no good end: it was launched for nothing"
+    assert rig.journal() == []
+    assert rig.claim_of(1) is None
 
 
-def test_node_whose_gpu_works_after_all_has_no_problem_any_more(rig: Rig) -> None:
+def test_node_of_the_pool_whose_gpu_can_not_be_used_fails_frames_so_that_the_job_ends(rig: Rig, short_pauses: None) -> None:
+    rig.plan(open="no_gpu")
+    rig.is_of_pool = True
+    rig.put_order(1, 2, 3, 4)
+    assert rig.agent(device="gpu").run().kind is EndKind.NO_WORK
+    assert [(entry.frame, entry.failure) for entry in rig.journal(Outcome.FAILED)] == [(frame, Failure.DEVICE) for frame in (1, 2, 3, 4)]
+
+
+def test_node_whose_gpu_works_after_all_has_no_problem_any_more(rig: Rig, short_pauses: None) -> None:
     rig.plan(open="once:no_gpu")
     rig.put_order(1, 2)
     rig.agent(device="gpu").run()
-    assert rig.journal(Outcome.FAILED)[0].failure is Failure.DEVICE
-    assert rig.frames(Outcome.FINISHED) == [2]
+    assert rig.frames(Outcome.FAILED) == []
+    assert rig.frames(Outcome.FINISHED) == [1, 2]
     assert rig.beat().problem == ""
+
+
+def test_node_that_has_lost_its_gpu_ends_before_it_fails_every_frame(rig: Rig) -> None:
+    rig.plan(frames={str(frame): "device" for frame in range(2, 20)})
+    rig.put_order(*range(1, 20))
+    ending = rig.agent(device="gpu", idle_s=30.0).run()
+    assert ending.kind is EndKind.UNFIT
+    assert rig.frames(Outcome.FINISHED) == [1]
+    assert rig.frames(Outcome.FAILED) == [2, 3, 4]
+    assert rig.beat().problem == "as planned"
 
 
 def test_frame_that_the_cpu_rendered_on_a_gpu_node_is_a_failure_and_blender_goes_on(rig: Rig) -> None:
@@ -387,6 +412,32 @@ def test_node_with_a_full_disk_takes_no_frame_and_says_so(rig: Rig) -> None:
         assert rig.claim_of(1) is None
         rig.free_bytes = 2**40
         rig.wait_for(Outcome.FINISHED)
+
+
+def test_rented_node_whose_disk_stays_full_ends_and_says_why(rig: Rig) -> None:
+    rig.free_bytes, rig.is_rented = 1000, True
+    rig.put_order(1)
+    ending = rig.agent(idle_s=0.05).run()
+    assert ending.kind is EndKind.UNFIT
+    assert "disk" in ending.reason
+    assert (rig.beat().state, rig.beat().problem) == (NodeState.STARTING, ending.reason)
+    assert rig.claim_of(1) is None
+
+
+def test_claim_that_the_store_did_not_take_back_is_given_back_later(rig: Rig) -> None:
+    claim = Claim(node="node_a", frame=7, attempt=1, nonce="n1", at_ms=1)
+    rig.store.put(claim_key(JOB, 7), claim.to_bytes())
+    held = rig.folder / "node_a" / "claims"
+    held.mkdir(parents=True)
+    (held / "7").write_bytes(claim.to_bytes())
+    rig.store.fail(Silent("no answer"), keys=claim_key(JOB, 7))
+    rig.put_order(1)
+    with rig.running(idle_s=30.0):
+        rig.wait_for(Outcome.FINISHED)
+        assert rig.claim_of(7) is not None
+        rig.store.recover()
+        rig.store.wait_until(lambda: rig.claim_of(7) is None, "the claim given back")
+    assert rig.journal(Outcome.INTERRUPTED)[-1].frame == 7
 
 
 def test_agent_started_again_gives_back_what_its_last_life_had_claimed(rig: Rig) -> None:

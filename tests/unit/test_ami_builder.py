@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,7 +15,7 @@ import pytest
 
 from ami.build_rules import FIRST_REPORT, ROOM_PATIENCE, SHOWN_WITHIN
 from ami.builder import KEPT_BUILDS, ImageBuilder
-from ami.builds import BUILDS_PREFIX, BuildStatus, ImageBuild
+from ami.builds import BUILDS_PREFIX, BuildRecords, BuildStatus, ImageBuild
 from ami.hands import BuilderSite
 from ami.images import advice, newer_blenders, own_images, prune
 from ami.recipe import Variant, read_recipe
@@ -143,6 +143,19 @@ def test_image_whose_build_nobody_remembers_is_found(place: Place) -> None:
     place.objects.delete([listed.key for listed in place.objects.list("images/")])
     found = place.builder.begin()
     assert (found.status, found.image) == (BuildStatus.READY, built.image)
+
+
+def test_image_of_the_accounts_other_farm_is_taken_shown_and_never_removed(place: Place) -> None:
+    theirs = run(place, place.builder.begin()).image
+    place.ec2.create_tags(Resources=[theirs], Tags=[{"Key": FARM_TAG, "Value": "ba9876543210"}])
+    place.objects.delete([listed.key for listed in place.objects.list(BUILDS_PREFIX)])
+    found = place.builder.begin()
+    assert (found.status, found.image) == (BuildStatus.READY, theirs)
+    [shown] = own_images(place.session, IDENTITY)
+    assert "made by another farm of this account (ba9876543210)" in shown.used_by
+    BuildRecords(place.objects).put(replace(found, status=BuildStatus.FAILING))
+    assert run(place, found).status is BuildStatus.FAILED
+    assert [image.id for image in own_images(place.session, IDENTITY)] == [theirs]
 
 
 def test_failed_build_leaves_its_last_words_and_nothing_rented(place: Place) -> None:

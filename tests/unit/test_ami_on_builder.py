@@ -143,6 +143,13 @@ def test_user_data_is_small_and_carries_no_secret() -> None:
     assert json.loads(carried) == {"build": "build_1"}
 
 
+def test_builder_that_hangs_stops_itself_after_a_restart_too() -> None:
+    before, _, unit = builder_user_data({"build": "build_1"}, longest_minutes=180).partition("[Service]\n")
+    assert "\nshutdown -h +180\n" in before
+    plan = "ExecStartPre=/bin/sh -c 'test -e /run/systemd/shutdown/scheduled || shutdown -h +180'"
+    assert plan in unit.splitlines(), "a planned shutdown does not outlive a restart, and the script runs once"
+
+
 def test_user_data_is_a_script_that_bash_reads(tmp_path: Path) -> None:
     path = tmp_path / "user-data"
     path.write_text(builder_user_data({"build": "build_1"}, longest_minutes=180))

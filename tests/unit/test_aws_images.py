@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from supervisor.cloud.aws.images import Images
-from supervisor.cloud.aws.instance_types import InstanceTypes
+from supervisor.cloud.aws.instance_types import InstanceType, InstanceTypes
 from supervisor.cloud.aws.session import AwsSession
 from supervisor.cloud.ports import Refused
 from tests.aws.farm import Clock
@@ -41,7 +41,7 @@ def test_types_are_known_by_processor_gpu_and_zones(moto: Moto, types: InstanceT
     intel, arm, gpu = types.find(["c7i.4xlarge", "c7g.4xlarge", "g6.xlarge"])
     assert (intel.architecture, intel.has_gpu, intel.vcpus) == ("x86_64", False, 16)
     assert (arm.architecture, arm.has_gpu) == ("arm64", False)
-    assert (gpu.architecture, gpu.has_gpu) == ("x86_64", True)
+    assert (gpu.architecture, gpu.has_gpu, gpu.gpu) == ("x86_64", True, "NVIDIA L4")
     assert "us-east-1a" in intel.zones
     assert types.find(["g6.xlarge", "c7i.4xlarge", "g6.xlarge"]) == (gpu, intel)
     assert len(moto.calls("DescribeInstanceTypes")) == 1
@@ -89,6 +89,14 @@ def test_image_fits_processor_and_gpu(moto: Moto, images: Images, types: Instanc
     assert choice(images, types, "g6.xlarge", (4, 5)) == GPU
     assert choice(images, types, "c7i.4xlarge", (4, 5)) == OLD
     assert images.newest().id == OLD
+
+
+@pytest.mark.parametrize("gpu", ["AMD Radeon Pro V520", "NVIDIA V100"])
+def test_gpu_that_the_images_have_no_driver_for_is_refused(moto: Moto, images: Images, gpu: str) -> None:
+    add(moto, GPU, variant="gpu")
+    old = InstanceType(name="p3.2xlarge", architecture="x86_64", has_gpu=True, gpu=gpu, vcpus=8, zones=frozenset())
+    with pytest.raises(Refused, match=f"p3.2xlarge has the GPU {gpu}, for which the images have no driver: choose"):
+        images.choose(old, (4, 5))
 
 
 def test_images_of_another_protocol_or_without_our_tags_are_passed_over(moto: Moto, images: Images, types: InstanceTypes) -> None:

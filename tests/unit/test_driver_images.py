@@ -67,7 +67,7 @@ def test_format_that_is_not_known_is_left_to_blender(tmp_path: Path) -> None:
 
 def an_exr(*, height: int = 40, width: int = 8, compression: int = 3, parts: int = 1, chunk_counts: bool = False) -> bytes:
     """A scan-line EXR as the format's document describes it; the pixels are nonsense."""
-    lines = {0: 1, 2: 1, 3: 16, 4: 32, 9: 256}[compression]
+    lines = {0: 1, 2: 1, 3: 16, 4: 32, 9: 256, 10: 256}.get(compression, 1)
     chunks = -(-height // lines)
 
     def attribute(name: str, kind: str, value: bytes) -> bytes:
@@ -93,7 +93,9 @@ def an_exr(*, height: int = 40, width: int = 8, compression: int = 3, parts: int
     return head + table + body
 
 
-@pytest.mark.parametrize("options", [{}, {"compression": 0}, {"compression": 4}, {"compression": 9}, {"parts": 2}, {"chunk_counts": True}])
+@pytest.mark.parametrize(
+    "options", [{}, {"compression": 0}, {"compression": 4}, {"compression": 9}, {"compression": 10}, {"parts": 2}, {"chunk_counts": True}]
+)
 def test_exr_is_whole_when_its_last_chunk_is(tmp_path: Path, options: dict[str, int]) -> None:
     path = tmp_path / "a.exr"
     whole = an_exr(**options)  # type: ignore[arg-type]
@@ -103,6 +105,12 @@ def test_exr_is_whole_when_its_last_chunk_is(tmp_path: Path, options: dict[str, 
         path.write_bytes(whole[:-cut])
         with pytest.raises(BadImage):
             image_size(str(path))
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_exr_of_a_compression_that_is_not_known_is_left_to_blender(tmp_path: Path, parts: int) -> None:
+    (tmp_path / "a.exr").write_bytes(an_exr(compression=99, parts=parts))
+    assert image_size(str(tmp_path / "a.exr")) is None
 
 
 def test_exr_whose_offsets_were_never_written_is_not_whole(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -17,6 +18,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from ami.check.metadata import MetadataServer, values_for
+from ami.recipe import ROOTFS
 
 from .image_files import LIB, an_archive, load
 
@@ -152,4 +154,6 @@ def test_store_that_does_not_answer_is_asked_again_with_growing_pauses() -> None
     )
     with pytest.raises(bootstrap.NoAgent, match="can't be fetched"):
         bootstrap.fetched(silent, BUCKET, KEY, pause=pauses.append)
-    assert pauses == [1.0, 2.0, 4.0, 8.0, 16.0, 20.0, 20.0]
+    assert pauses == [1.0, 2.0, 4.0, 8.0, 16.0, 20.0, 20.0, 20.0, 20.0]
+    [starts] = re.findall(r"^StartLimitBurst=(\d+)$", (ROOTFS / "usr/lib/systemd/system/kiln-node.service").read_text(), re.MULTILINE)
+    assert int(starts) * sum(pauses) > 9 * 60

@@ -128,6 +128,7 @@ def a_gpu_builder(stage: Stage, *, running: str = KERNEL, newest: str = KERNEL) 
     stage.stand_in("sh", "exit 0")
     stage.stand_in("nvidia-smi", "echo 580.1")
     stage.stand_in("dpkg-query", f"echo 'linux-image-{KERNEL} ii '")
+    stage.stand_in("ldconfig", "printf '\\t%s (libc6,x86-64)\\n' libcuda.so.1 libnvoptix.so.1 libEGL_nvidia.so.0")
     for name in ("apt-get", "apt-mark", "depmod", "modprobe", "systemctl"):
         stage.stand_in(name)
 
@@ -174,6 +175,22 @@ def test_driver_of_another_version_than_the_recipes_is_a_failure(stage: Stage) -
     ran = stage.run(PROVISIONERS / "40-nvidia.sh", **DRIVER, KILN_NVIDIA_SHA256=sum_of_installer())
     assert ran.returncode == 1
     assert "the driver says that it is 570.9, and the recipe names 580.1" in ran.stderr
+
+
+def test_driver_without_the_library_that_cycles_is_fastest_with_is_a_failure(stage: Stage) -> None:
+    a_gpu_builder(stage)
+    stage.stand_in("ldconfig", "printf '%s\\n' libcuda.so.1 libEGL_nvidia.so.0")
+    ran = stage.run(PROVISIONERS / "40-nvidia.sh", **DRIVER, KILN_NVIDIA_SHA256=sum_of_installer())
+    assert ran.returncode == 1
+    assert "left out libnvoptix.so.1" in ran.stderr
+
+
+def test_lists_of_packages_that_another_apt_has_locked_are_waited_for(stage: Stage) -> None:
+    stage.stand_in("sleep", f"touch {stage.folder}/released")
+    stage.stand_in("apt-get", f'case "$*" in *update) [ -e {stage.folder}/released ] ;; esac')
+    ran = stage.run(PROVISIONERS / "10-packages.sh")
+    assert ran.returncode == 0, ran.stderr
+    assert [call.split()[-1] for call in stage.calls() if call.endswith(" update")] == ["update", "update"]
 
 
 class Build:

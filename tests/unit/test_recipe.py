@@ -49,7 +49,7 @@ def test_recipe_pins_the_graphics_driver_and_the_base_images_owner() -> None:
         ("root_gib = 16", "root_gb = 16", "recipe.toml: base.root_gib: is missing"),
         ("[nvidia]\n", "[nvidia]\ncuda = 12\n", "recipe.toml: nvidia.cuda: there is no such key"),
         ("[nvidia]\n", "[amd]\n[nvidia]\n", "recipe.toml: amd: there is no such key"),
-        ("https://us.download", "http://us.download", "is not an https address"),
+        ("https://download.nvidia", "http://download.nvidia", "is not an https address"),
         ('[nvidia.url]\nx86_64 = "', '[nvidia.url]\narm64 = "', "nvidia.url and nvidia.sha256 must name the same architectures"),
         ("sha256 = { x86_64 =", "sha256 = { mips =", "recipe.toml: blender[1].sha256: must say something of at least one of x86_64, arm64"),
         ("[base]", "[base", "recipe.toml: "),

@@ -22,6 +22,8 @@ from .session import AwsSession
 #: A listing of the images is believed for so long: a new one is used soon after it is made.
 _BELIEVED_S = 60.0
 GPU = "gpu"
+#: NVIDIA's GPUs before Turing, as EC2 names them: its open modules, which the images have, don't know them.
+_TOO_OLD = frozenset({"K520", "K80", "M60", "P100", "V100"})
 #: EC2's codes for an image id that names nothing.
 _NO_SUCH_IMAGE = frozenset({"InvalidAMIID.NotFound", "InvalidAMIID.Malformed", "InvalidAMIID.Unavailable"})
 
@@ -100,6 +102,7 @@ class Images:
         if self._chosen:
             return self._checked(there[0], wanted)
         if instance_type.has_gpu:
+            _check_driver(instance_type)
             there = [image for image in there if image.variant == GPU]
             if not there:
                 raise Refused(f"{instance_type.name} has a GPU, and there is no image with drivers for it: {build_one('--variant gpu')}")
@@ -144,6 +147,14 @@ class Images:
             text = f"the image {image.id} ([aws] image) speaks version {image.protocol} of the protocol, this Kiln {protocol.VERSION}"
             raise Refused(f"{text}: build a new one with `kiln ami build`, and name that, or none")
         return is_served
+
+
+def _check_driver(instance_type: InstanceType) -> None:
+    """Errors: Refused - the driver on the images does not know the type's GPU: its instances would come up and render nothing"""
+    gpu = instance_type.gpu
+    if not gpu.startswith("NVIDIA ") or gpu.removeprefix("NVIDIA ") in _TOO_OLD:
+        text = f"{instance_type.name} has the GPU {gpu}, for which the images have no driver"
+        raise Refused(f"{text}: choose a type with one of NVIDIA's that is of 2018 or later (g4dn, g5, g6, g6e)")
 
 
 def _best(images: Sequence[Image], *, is_gpu: bool) -> Image:

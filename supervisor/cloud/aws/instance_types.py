@@ -27,6 +27,7 @@ class InstanceType:
     has_gpu: bool
     vcpus: int
     zones: frozenset[str]  #: availability zones of the region that have it
+    gpu: str = ""  #: maker and name, such as `NVIDIA L4`; empty: it has none
 
 
 class InstanceTypes:
@@ -79,11 +80,13 @@ def _no_such_type(names: Sequence[str], error: ClientError, region: str) -> str:
 
 def _instance_type(shown: Mapping[str, Any], zones: Iterable[str]) -> InstanceType:
     architectures = shown["ProcessorInfo"]["SupportedArchitectures"]
+    gpus = shown.get("GpuInfo", {}).get("Gpus", ())
     return InstanceType(
         name=shown["InstanceType"],
         # an Intel type names i386 first
         architecture="arm64" if "arm64" in architectures else "x86_64",
-        has_gpu=bool(shown.get("GpuInfo", {}).get("Gpus")),
+        has_gpu=bool(gpus),
+        gpu=next((f"{gpu['Manufacturer']} {gpu['Name']}" for gpu in gpus), ""),
         vcpus=shown["VCpuInfo"]["DefaultVCpus"],
         zones=frozenset(zones),
     )
