@@ -60,6 +60,7 @@
 
   drawer.addEventListener("close", () => {
     document.getElementById("frame-slot").replaceChildren(); // what is not seen does not poll
-    document.getElementById(cameFrom)?.focus();
+    // the browser gives the focus back by itself, unless what had it was written anew meanwhile
+    if (document.activeElement === document.body) document.getElementById(cameFrom)?.focus();
   });
 })();
