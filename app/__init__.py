@@ -17,6 +17,7 @@ from app.errors import init_errors
 from app.filters import init_filters
 from app.security import init_security
 from app.setup_run import init_setup_run
+from app.transfers import init_transfers
 from app.views.all import BLUEPRINTS
 from app.views.farm import init_farm_head
 from supervisor.farm import Farm
@@ -43,6 +44,7 @@ def create_app(farm: Farm, *, secret_key: str, link_key: str, images: FarmImages
     init_filters(app)
     init_assets(app)
     init_setup_run(app)
+    init_transfers(app, threads=farm.config.server.threads)
     init_farm_head(app)
     for blueprint in (*BLUEPRINTS, api):
         app.register_blueprint(blueprint)

@@ -6,9 +6,10 @@ import hmac
 import os
 import secrets
 from datetime import timedelta
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from flask import Flask, Response, redirect, request, session, url_for
 from flask_limiter import Limiter
@@ -32,10 +33,20 @@ ADMINS = frozenset({"aws", "doctor", "images", "people"})
 #: What everybody may ask of every job, though it is no GET: a zip leaves the job as it is.
 EVERYBODYS = frozenset({"jobs.pack"})
 _READING = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
-SIGN_IN_LIMIT = "10 per minute; 60 per hour"
+_GUESSES = "10 per minute; 60 per hour"
+
+
+def _guesser() -> str:
+    """Whose guesses count together: an IPv4 address, or what one connection to the internet gets of IPv6, which is 2^64 addresses."""
+    asked_from = get_remote_address()
+    try:
+        return str(ip_network(f"{asked_from}/64", strict=False)) if ":" in asked_from else asked_from
+    except ValueError:  # with the zone of a link-local address
+        return asked_from
+
 
 #: Counts in memory: the farm is one process, and forgetting the counts at a restart costs nothing.
-limiter = Limiter(get_remote_address, storage_uri="memory://", headers_enabled=False)
+limiter = Limiter(_guesser, storage_uri="memory://", headers_enabled=False)
 csrf = CSRFProtect()
 login_manager = LoginManager()
 
@@ -53,6 +64,14 @@ class SignedIn:
     def get_id(self) -> str:
         """The epoch is part of it: raising a user's epoch signs every session of that user out."""
         return f"{self.user.id}:{self.user.session_epoch}"
+
+
+def _was_a_guess(answer: Response) -> bool:
+    return answer.status_code in {403, 422}
+
+
+#: On a view: refuses an address that sent its form too often with what was wrong. Who gets in does not count: a whole studio may have one.
+slows_guessing = limiter.limit(_GUESSES, methods=["POST"], deduct_when=_was_a_guess)
 
 
 def signed_in_user() -> User | None:
@@ -94,8 +113,8 @@ def init_auth(app: Flask, server: ServerConfig) -> None:
     login_manager.init_app(app)
     csrf.init_app(app)
     limiter.init_app(app)
+    app.before_request(_require_sign_in)  # before the CSRF token, which ends with the session: who lost it is told to sign in
     app.before_request(_check_csrf)
-    app.before_request(_require_sign_in)
     app.before_request(_check_rights)
 
 
@@ -133,8 +152,15 @@ def _require_sign_in() -> AnyResponse | None:
         return None
     if not accounts.has_users(current_farm()):
         return _send_to(url_for("accounts.setup"))
-    wanted = request.full_path.rstrip("?") if request.method == "GET" and not request.headers.get("HX-Request") else None
-    return _send_to(url_for("accounts.login", next=wanted))
+    return _send_to(url_for("accounts.login", next=_wanted()))
+
+
+def _wanted() -> str | None:
+    """The page to come back to after signing in: the one asked for, or the one whose script asks. Returns: None where that is no page"""
+    if request.headers.get("HX-Request"):
+        page = urlsplit(request.headers.get("HX-Current-URL", ""))
+        return f"{page.path}?{page.query}".rstrip("?") if page.path else None
+    return request.full_path.rstrip("?") if request.method == "GET" else None
 
 
 def _check_rights() -> None:

@@ -12,6 +12,7 @@ from markupsafe import Markup, escape
 from app.auth import signed_in_user
 from app.current import current_farm, has_images
 from nodeimage.protocol import runs_of
+from supervisor.domain.account import MIN_PASSWORD_CHARACTERS
 from supervisor.domain.download import DownloadStatus
 from supervisor.domain.file import FileStatus
 from supervisor.domain.frame import FrameStatus, frames_in_words
@@ -19,8 +20,8 @@ from supervisor.domain.instance import InstanceStatus, Market
 from supervisor.domain.job import JobStatus
 from supervisor.domain.wording import about, dollars
 
-#: What a text may name that there is a link to: addresses, and pages of the farm's that administrators alone see.
-_NAMED = re.compile(r"(https://[^\s<>\"”),;]+|page “Images”|AWS page)")
+#: What a text may name that looks otherwise: addresses, pages of the farm's that administrators alone see, and what is typed into a shell.
+_NAMED = re.compile(r"(https://[^\s<>\"”),;]+|page “Images”|AWS page|`[^`]+`)")
 _UNITS = ("B", "KB", "MB", "GB", "TB", "PB")
 
 JOB_WORDS = {
@@ -155,12 +156,12 @@ def ago(then: datetime | None, now: datetime | None = None) -> str:
 
 
 def moment(then: datetime) -> str:
-    """For people, in UTC; pages.js writes it in the reader's own time zone where it runs."""
+    """For people, in UTC; times.js writes it in the reader's own time zone where it runs."""
     return then.astimezone(UTC).strftime("%-d %b %Y, %H:%M:%S UTC")
 
 
 def hour(then: datetime) -> str:
-    """The time of a day that is today's, in UTC; pages' script writes it in the reader's own time zone where it runs."""
+    """The time of a day that is today's, in UTC; times.js writes it in the reader's own time zone where it runs."""
     return then.astimezone(UTC).strftime("%H:%M UTC")
 
 
@@ -188,13 +189,22 @@ def sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+def beyond(reason: str, word: str) -> str:
+    """What a reason says beyond the word of its status, where that stands beside it: “paused by a person” is “by a person”."""
+    if reason[: len(word)].lower() != word.lower() or reason[len(word) : len(word) + 1] not in {" ", ":"}:
+        return reason
+    return reason[len(word) :].lstrip(": ")
+
+
 def linked(text: str) -> Markup:
-    """Make what a text names a link: web addresses, and pages of the farm's that whoever reads it may see."""
+    """Make what a text names look it: web addresses and pages of the farm's that whoever reads it may see are links, commands code."""
     parts = _NAMED.split(text)
     return Markup("").join(_link(part) if number % 2 else escape(part) for number, part in enumerate(parts))
 
 
 def _link(named: str) -> Markup:
+    if named.startswith("`"):
+        return Markup("<code>{}</code>").format(named.strip("`"))
     if not named.startswith("https:"):
         page = _page_of(named)
         return Markup('<a href="{}">{}</a>').format(page, named) if page else escape(named)
@@ -255,6 +265,7 @@ def init_filters(app: Flask) -> None:
         duration=duration,
         rough=rough,
         ago=ago,
+        beyond=beyond,
         hour=hour,
         moment=moment,
         iso=iso,
@@ -282,4 +293,5 @@ def init_filters(app: Flask) -> None:
         FILE_WORDS=FILE_WORDS,
         DOWNLOAD_WORDS=DOWNLOAD_WORDS,
         MARKET_WORDS=MARKET_WORDS,
+        MIN_PASSWORD_CHARACTERS=MIN_PASSWORD_CHARACTERS,
     )

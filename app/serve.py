@@ -24,6 +24,7 @@ from app import create_app
 from app.auth import setup_code
 from app.bootstrap import CantStart, OpenFarm, hold_lock, open_database, open_farm, prepare_folder, stop_everything
 from app.logs import set_up_logs
+from app.worker import PatientWorker
 from supervisor.commands import accounts
 from supervisor.config import Config
 from supervisor.timers import Timers
@@ -87,6 +88,11 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
         self._timers: Timers | None = None
         super().__init__()
 
+    @property
+    def stalled_s(self) -> float:
+        """How long the worker bears with a client that takes and sends nothing."""
+        return self._config.server.stalled_s
+
     def load_config(self) -> None:
         for name, value in self._settings().items():
             self.cfg.set(name, value)
@@ -95,7 +101,7 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
         return {
             "bind": f"fd://{self._handle}",
             "workers": 1,
-            "worker_class": "gthread",
+            "worker_class": PatientWorker,
             "threads": self._config.server.threads,
             "worker_connections": 1000,
             "keepalive": 75,
@@ -165,3 +171,9 @@ class _GunicornLog(Logger):  # type: ignore[misc]  # gunicorn ships no types
         self.error_log.setLevel(logging.WARNING)
         self.access_log.handlers = []
         self.access_log.propagate = False
+
+    def exception(self, msg: object, *args: object, **kwargs: Any) -> None:
+        if isinstance(sys.exc_info()[1], BlockingIOError):
+            log.info("connection given up", because="its client took and sent nothing for [server] stalled_s")
+            return
+        super().exception(msg, *args, **kwargs)

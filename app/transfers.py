@@ -1,14 +1,96 @@
-"""What answers that are files have in common: which bytes are asked for, and under which name they are saved."""
+"""What answers and requests that are files have in common: their number at a time, which bytes are asked for, how they are named."""
 
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
+from threading import BoundedSemaphore
 from urllib.parse import quote
 
-from flask import request
+from flask import Flask, current_app, request
 from werkzeug.http import quote_etag
+
+_LANES = "lanes"
+#: Seconds after which to ask again, where all lanes are taken.
+BUSY_RETRY_S = 5
+
+
+class Busy(Exception):
+    """As many files are on their way as the farm bears at a time; its pages need the rest of the threads."""
+
+    def __init__(self, at_once: int) -> None:
+        super().__init__(f"{at_once} files are on their way to and from the farm, and it takes no more at once; ask again in a moment")
+
+
+class Lanes:
+    """Threads that files on their way may hold. However slow the lines are, the others answer pages."""
+
+    def __init__(self, threads: int) -> None:
+        self._at_once = threads * 3 // 4
+        self._free = BoundedSemaphore(self._at_once)
+
+    def take(self) -> None:
+        """Errors: Busy"""
+        if not self._free.acquire(blocking=False):
+            raise Busy(self._at_once)
+
+    def give_back(self) -> None:
+        self._free.release()
+
+
+class _Sending(Iterator[bytes]):
+    """An answer's body that gives its lane back when it is closed, which the server does whether it was sent or not."""
+
+    def __init__(self, chunks: Iterator[bytes], lanes: Lanes) -> None:
+        self._chunks = chunks
+        self._lanes: Lanes | None = lanes
+
+    def __next__(self) -> bytes:
+        return next(self._chunks)
+
+    def close(self) -> None:
+        """Repeat: safe"""
+        lanes, self._lanes = self._lanes, None
+        if lanes is None:
+            return
+        lanes.give_back()
+        if isinstance(self._chunks, Generator):
+            self._chunks.close()
+
+
+def sent_in_a_lane(begin: Callable[[], Iterator[bytes]]) -> Iterator[bytes]:
+    """Begin an answer's body, which holds a lane until it is closed. Errors: Busy; as `begin`"""
+    lanes = _current_lanes()
+    lanes.take()
+    try:
+        return _Sending(begin(), lanes)
+    except BaseException:
+        lanes.give_back()
+        raise
+
+
+@contextmanager
+def received_in_a_lane() -> Iterator[None]:
+    """Take a request's body in, holding a lane meanwhile. Errors: Busy"""
+    lanes = _current_lanes()
+    lanes.take()
+    try:
+        yield
+    finally:
+        lanes.give_back()
+
+
+def init_transfers(app: Flask, *, threads: int) -> None:
+    app.extensions[_LANES] = Lanes(threads)
+
+
+def _current_lanes() -> Lanes:
+    lanes = current_app.extensions[_LANES]
+    assert isinstance(lanes, Lanes), "create_app put it there"
+    return lanes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

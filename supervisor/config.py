@@ -24,7 +24,8 @@ class _Section(BaseModel):
 class ServerConfig(_Section):
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
-    threads: int = Field(default=16, ge=4, le=256)
+    threads: int = Field(default=32, ge=4, le=256)
+    stalled_s: float = Field(default=60.0, ge=1)
     public_url: str = ""
     trusted_proxies: int = Field(default=0, ge=0)
     secure_cookies: bool = False

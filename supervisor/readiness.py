@@ -125,11 +125,14 @@ def blenders_of(farm: Farm) -> tuple[str, ...]:
 
 def blockers(connection: Connection, job: str, settings: JobSettings, limits: Limits, *, blenders: tuple[str, ...]) -> tuple[str, ...]:
     """Why a draft can't be submitted yet, for people. Empty: it can"""
+    held = inventory.inventory(connection, job)
     found = []
     try:
-        check_files(inventory.inventory(connection, job))
+        check_files(held)
     except Rejected as error:
         found.append(str(error))
+    if not held.count or ((held.uploading or held.checking) and not files.blends_of(connection, job)):
+        return tuple(found)  # that there is no .blend (yet) goes without saying
     try:
         check_main_file(main_file(connection, job), settings, limits, blenders=blenders)
     except Rejected as error:

@@ -11,6 +11,7 @@ from itsdangerous import BadSignature, SignatureExpired, URLSafeTimedSerializer
 from werkzeug.exceptions import ClientDisconnected
 
 from app.current import base_url, current_farm, current_link_key
+from app.transfers import received_in_a_lane
 from supervisor import queries
 from supervisor.commands import files as commands
 from supervisor.domain.errors import NotFound
@@ -54,7 +55,8 @@ def complete_file(job: str, file: str, body: models.FinishedUpload) -> models.Fi
 
 def put_file(job: str, path: str) -> models.File:
     length = _content_length()
-    return file_answer(commands.put_file(current_farm(), job, path=path, source=_stream(), length=length))
+    with received_in_a_lane():
+        return file_answer(commands.put_file(current_farm(), job, path=path, source=_stream(), length=length))
 
 
 def remove_file(job: str, path: str) -> None:
@@ -65,7 +67,8 @@ def put_part(token: str, part: int) -> Response:
     """Take one part at a signed address, which stands in for a login."""
     job, file = _read_token(token)
     length = _content_length()
-    etag = commands.put_part(current_farm(), job, file, number=part, source=_stream(), length=length)
+    with received_in_a_lane():
+        etag = commands.put_part(current_farm(), job, file, number=part, source=_stream(), length=length)
     return Response(status=HTTPStatus.OK, headers={"ETag": f'"{etag}"'})
 
 

@@ -12,7 +12,7 @@ from flask import Response, request
 from werkzeug.http import generate_etag, quote_etag
 
 from app.current import base_url, current_farm
-from app.transfers import NotSatisfiable, asked_span, disposition
+from app.transfers import NotSatisfiable, Span, asked_span, disposition, sent_in_a_lane
 from supervisor import queries
 from supervisor.domain.errors import NotFound
 
@@ -70,13 +70,17 @@ def send_output(job: str, number: int, name: str) -> Response:
         raise Refusal(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, said, headers=error.headers) from error
     body: Iterator[bytes] | bytes = b""
     if request.method != "HEAD" and span.end > span.first:
-        stream, _ = queries.open_output(current_farm(), job, number, name, first_byte=span.first)
-        body = _bytes_of(stream, span.end - span.first)
+        body = sent_in_a_lane(lambda: _body(job, number, name, span))
     response = Response(body, status=span.status, headers=_INERT)
     response.headers.update(span.headers(etag))
     response.content_type = mimetypes.guess_type(name)[0] or BYTES
     response.headers["Content-Disposition"] = disposition("inline", PurePosixPath(name).name)
     return response
+
+
+def _body(job: str, number: int, name: str, span: Span) -> Iterator[bytes]:
+    stream, _ = queries.open_output(current_farm(), job, number, name, first_byte=span.first)
+    return _bytes_of(stream, span.end - span.first)
 
 
 def _bytes_of(stream: BinaryIO, length: int) -> Iterator[bytes]:

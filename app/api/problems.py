@@ -11,6 +11,7 @@ from flask_wtf.csrf import CSRFError
 from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException
 
+from app.transfers import BUSY_RETRY_S, Busy
 from supervisor.cloud.ports import SIGN_IN, SIGNED_OUT, CloudError, Full, SignedOut, Throttled, Unreachable
 from supervisor.domain.errors import CommandError, Conflict, Forbidden, NotFound, OutOfSpace, Rejected
 
@@ -67,6 +68,7 @@ def install_problems(blueprint: Blueprint) -> None:
     blueprint.register_error_handler(Refusal, _of_refusal)
     blueprint.register_error_handler(CommandError, _of_command)
     blueprint.register_error_handler(CloudError, _of_cloud)
+    blueprint.register_error_handler(Busy, _of_busy)
     blueprint.register_error_handler(CSRFError, _of_csrf)
     blueprint.register_error_handler(HTTPException, _of_http)
     blueprint.register_error_handler(Exception, _of_bug)
@@ -115,6 +117,12 @@ def _of_http(error: HTTPException) -> Response:
     for name, value in error.get_headers():
         if name.lower() not in {"content-type", "content-length"}:
             response.headers[name] = value
+    return response
+
+
+def _of_busy(error: Exception) -> Response:
+    response = problem_response(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
+    response.headers["Retry-After"] = str(BUSY_RETRY_S)
     return response
 
 

@@ -14,6 +14,14 @@
     }, 250);
   });
 
+  let isBegun = false;
+  queue.addEventListener("change", () => {
+    // the first of many has begun: the page learns that files are on their way, and looks by itself from then on
+    if (isBegun || !queue.items.some((item) => item.plan)) return;
+    isBegun = true;
+    htmx.trigger(document.body, "job-changed");
+  });
+
   function take(files) {
     for (const file of files) {
       const path = (file.relativePath || file.webkitRelativePath || file.name).replace(/^\/+/, "");

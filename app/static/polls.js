@@ -3,6 +3,7 @@
   let pressed = null; // what the pointer is down on
   const opened = new Map(); // <details> of a region that is being replaced, and how far its logs were scrolled
 
+  let focused = ""; // selector of what had the focus in it, where that has no id for htmx to find it by
   let missed = false; // a swap was put off until the person is done
 
   const isPoll = (detail) => detail.requestConfig.verb === "get" && !detail.requestConfig.triggeringEvent;
@@ -37,6 +38,7 @@
       missed = true;
       return;
     }
+    focused = target.contains(document.activeElement) ? selectorOf(document.activeElement) : "";
     opened.clear();
     for (const each of target.querySelectorAll("details[id]")) opened.set(each.id, each.open);
     for (const each of target.querySelectorAll("pre[id]")) {
@@ -52,7 +54,20 @@
       else if (element) element.scrollTop = state === Infinity ? element.scrollHeight : state;
     }
     opened.clear();
+    if (focused) document.querySelector(focused)?.focus({ preventScroll: true });
+    focused = "";
   });
+
+  /** How to find its like in what takes its place: a keyboard would begin at the top of the page again, every two seconds. */
+  function selectorOf(element) {
+    if (element.id) return "";
+    const details = element.matches("summary") && element.parentElement.id;
+    if (details) return `#${CSS.escape(details)} > summary`;
+    if (element.dataset.copy) return `[data-copy="${CSS.escape(element.dataset.copy)}"]`;
+    if (element.matches("a[href]")) return `a[href="${CSS.escape(element.getAttribute("href"))}"]`;
+    const form = element.closest("form[action]");
+    return form ? `form[action="${CSS.escape(form.getAttribute("action"))}"] ${element.localName}` : "";
+  }
 
   document.addEventListener("visibilitychange", () => {
     if (!document.hidden) htmx.trigger(document.body, "job-changed"); // what happened meanwhile is shown at once

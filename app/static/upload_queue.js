@@ -25,6 +25,7 @@
     } catch {
       throw new Refusal(0, "The farm does not answer. Trying again.");
     }
+    if (answer.status === 401) throw new Refusal(401, "You were signed out. Sign in and drop it again: it goes on where it stopped.");
     const body = await answer.json().catch(() => ({}));
     if (!answer.ok) throw new Refusal(answer.status, body.detail || body.title || `The farm answered ${answer.status}.`);
     return body;

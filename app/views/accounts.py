@@ -7,14 +7,13 @@ from flask_login import login_user, logout_user
 from werkzeug.wrappers import Response as AnyResponse
 
 from app.auth import (
-    SIGN_IN_LIMIT,
     SignedIn,
     current_person,
     forget_setup_code,
-    limiter,
     may_set_up,
     safe_next,
     signed_in_user,
+    slows_guessing,
     start_session,
 )
 from app.current import current_farm
@@ -27,7 +26,7 @@ blueprint = Blueprint("accounts", __name__)
 
 
 @blueprint.route("/login", methods=["GET", "POST"])
-@limiter.limit(SIGN_IN_LIMIT, methods=["POST"])
+@slows_guessing
 def login() -> AnyResponse | str:
     if signed_in_user():
         return redirect(safe_next(request.args.get("next")), 303)
@@ -57,7 +56,7 @@ def logout() -> AnyResponse:
 
 
 @blueprint.route("/setup", methods=["GET", "POST"])
-@limiter.limit(SIGN_IN_LIMIT, methods=["POST"])
+@slows_guessing
 def setup() -> AnyResponse | str:
     """Make the first account, an admin's. Works only while there are no users."""
     farm = current_farm()
@@ -114,7 +113,7 @@ def password() -> Response:
 
 
 @blueprint.post("/account/password")
-@limiter.limit(SIGN_IN_LIMIT)
+@slows_guessing
 def change_password() -> AnyResponse:
     """Signs the person's other sessions out; this one goes on."""
     person, form = current_person(), request.form

@@ -12,7 +12,7 @@ from werkzeug.http import quote_etag
 
 from app.current import current_farm, current_link_key
 from app.links import LinkExpired, LinkWrong, read_download
-from app.transfers import NotSatisfiable, asked_span, disposition
+from app.transfers import BUSY_RETRY_S, Busy, NotSatisfiable, asked_span, disposition, sent_in_a_lane
 from supervisor.commands import downloads
 from supervisor.commands.downloads import OpenedZip, ZipBroken
 from supervisor.domain.errors import NotFound
@@ -45,10 +45,14 @@ def file(token: str, name: str) -> Response:
         return _page(404, "This zip is gone", str(error))
     except ZipBroken as error:
         return _page(404, "This zip is gone", str(error)) if error.is_lasting else _page(503, "The zip can't be sent now", str(error))
+    except Busy as error:
+        answer = _page(503, "The farm is sending all it can", str(error))
+        answer.headers["Retry-After"] = str(BUSY_RETRY_S)
+        return answer
 
 
 def _answer(opened: OpenedZip) -> Response:
-    """Errors: ZipBroken - not a byte of it can be sent"""
+    """Errors: ZipBroken - not a byte of it can be sent; Busy"""
     if request.if_none_match.contains(opened.etag):
         return Response(status=304, headers={"ETag": quote_etag(opened.etag)})
     try:
@@ -57,12 +61,16 @@ def _answer(opened: OpenedZip) -> Response:
         return Response(status=416, headers=error.headers)
     body: Iterator[bytes] | bytes = b""
     if request.method != "HEAD":
-        chunks = opened.send(span.first, span.end)
-        body = _body(next(chunks), chunks)  # the first chunk now: while nothing is sent, what is wrong can still be said on a page
+        body = sent_in_a_lane(lambda: _begun(opened.send(span.first, span.end)))
     answer = Response(body, status=span.status, mimetype="application/zip", headers=_HEADERS)
     answer.headers.update(span.headers(opened.etag))
     answer.headers["Content-Disposition"] = disposition("attachment", opened.name)
     return answer
+
+
+def _begun(chunks: Generator[bytes, None, None]) -> Iterator[bytes]:
+    """Read the first chunk now: while nothing is sent, what is wrong can still be said on a page. Errors: ZipBroken"""
+    return _body(next(chunks), chunks)
 
 
 def _body(first: bytes, rest: Generator[bytes, None, None]) -> Iterator[bytes]:

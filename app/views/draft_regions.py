@@ -13,11 +13,10 @@ from app.views.settings_form import form_values
 from supervisor import queries
 from supervisor.domain.blender import Series, newest_by_series, series_of
 from supervisor.domain.errors import Rejected
-from supervisor.domain.file import FileStatus
 from supervisor.domain.frame import parse_frames
 from supervisor.domain.scene import DependencyFound, FoundAs
 from supervisor.domain.settings import FILE_FORMATS
-from supervisor.queries import FileView, JobDetail
+from supervisor.queries import JobDetail
 from supervisor.readiness import blenders_of
 from supervisor.renting import most_of_pool
 
@@ -56,9 +55,12 @@ class PoolWords:
     types: tuple[str, ...]
 
 
-def _trigger(detail: JobDetail, files: list[FileView] | None = None) -> str:
-    checking = files is not None and any(each.status is FileStatus.CHECKING for each in files)
-    return _BUSY if detail.uploading or checking else _QUIET
+def _trigger(detail: JobDetail) -> str:
+    return _BUSY if _is_busy(detail) else _QUIET
+
+
+def _is_busy(detail: JobDetail) -> bool:
+    return bool(detail.uploading or detail.checking)
 
 
 def files_region(job: str) -> Region:
@@ -73,7 +75,8 @@ def files_region(job: str) -> Region:
         file_count=detail.file_count,
         file_bytes=detail.file_bytes,
         may_change=allowed,
-        trigger=_trigger(detail, files),
+        is_watched=_is_busy(detail),
+        trigger=_trigger(detail),
     )
 
 

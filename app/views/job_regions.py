@@ -124,6 +124,7 @@ def downloads_region(job: str) -> Region:
         newest=downloads.is_packed(current_farm(), job, received=summary.frames.received),
         damaged=damaged,
         may_change=allowed,
+        has_ended=summary.status in ENDED,
         link_days=current_farm().config.downloads.link_days,
         trigger=POLLS.replace("2s", "500ms") if packing else trigger_of(summary.status),
     )

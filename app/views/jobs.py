@@ -9,7 +9,7 @@ from app.auth import may_change
 from app.current import current_farm
 from app.views import draft_regions, frame_regions, job_regions, money_regions
 from app.views.draft_regions import FormInput
-from app.views.regions import Region
+from app.views.regions import CHANGED, Region
 from supervisor import queries
 from supervisor.domain.job import JobStatus
 from supervisor.queries import JobDetail
@@ -122,7 +122,12 @@ def events(job: str) -> Response:
 
 @blueprint.get("/jobs/<job>/files")
 def files(job: str) -> Response:
-    return draft_regions.files_region(job).answer()
+    """The files. A page that watched them, and finds the last one checked, looks at what is in them, and at what the job is called now."""
+    shown = draft_regions.files_region(job)
+    answer = shown.answer()
+    if "watched" in request.args and not shown.context["is_watched"]:
+        answer.headers["HX-Trigger-After-Settle"] = CHANGED
+    return answer
 
 
 @blueprint.get("/jobs/<job>/scene")

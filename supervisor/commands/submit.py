@@ -47,7 +47,7 @@ def submit(farm: Farm, job: Job, settings: JobSettings) -> None:
         inspection, blender = check_main_file(main, settings, limits_of(farm), blenders=blenders)
         check_budget(farm, connection, replace(job, settings=settings))
         numbers = chosen_frames(settings, chosen_scene(settings, inspection), max_frames=farm.config.render.max_frames)
-        said = f"submitted: frames {shortened(format_frames(numbers))} on {_instances(farm, settings)}"
+        said = f"frames {shortened(format_frames(numbers))} on {_instances(farm, settings)}"
         if not store.move(connection, job, JobStatus.SUBMITTED, because=said, at=farm.now()):
             raise Conflict("this job was submitted or changed by somebody else meanwhile; look at it again")
         for code in FOUND_BEFORE:

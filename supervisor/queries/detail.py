@@ -48,6 +48,7 @@ def job_detail(farm: Farm, job: str) -> JobDetail:
             file_count=stock.count,
             file_bytes=stock.bytes,
             uploading=stock.uploading,
+            checking=stock.checking,
             problems=(
                 *_hindrance(found, rented),
                 *_damage(connection, found),

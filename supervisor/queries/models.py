@@ -78,6 +78,7 @@ class JobDetail:
     file_count: int
     file_bytes: int
     uploading: int  #: files whose upload is not complete
+    checking: int  #: files that are being looked through: zips being unpacked, large ones being read
     problems: tuple[Problem, ...]  #: errors first
     blockers: tuple[str, ...]  #: draft only: why it can't be submitted yet, for people
     cost: Cost

@@ -68,6 +68,10 @@ def look_at_a_frame(page: Page) -> None:
     expect(panel).to_contain_text("Frame 4")
     page.keyboard.press("Escape")
     expect(page.locator("#f3")).to_be_focused()
+    for key, cell in (("ArrowRight", "#f4"), ("Home", "#f1"), ("End", f"#f{FRAMES}"), ("ArrowRight", f"#f{FRAMES}")):
+        page.keyboard.press(key)
+        expect(page.locator(cell)).to_be_focused()
+    expect(page.locator(".cells .cell[tabindex='0']")).to_have_count(1)
 
 
 def check_zip(visitor: Page, link: str, target: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -61,6 +62,17 @@ def test_dropped_files_are_taken_and_a_wrong_one_says_what_is_wrong(page: Page) 
     expect(page.locator(".file-bad")).to_contain_text(".blend")
     expect(page.locator(".upload[data-state=error] .upload-name")).to_have_text("<img src=x onerror=alert(1)>.blend")
     assert page.locator("img[src=x]").count() == 0
+
+
+def test_a_zip_of_two_projects_is_unpacked_in_sight_and_asks_which_to_render(page: Page, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "film.zip", "w") as archive:
+        for name in ("shot 1.blend", "shot 2.blend"):
+            archive.write(SAMPLE, f"film/{name}")
+    new_draft(page)
+    page.set_input_files("#pick-files", str(tmp_path / "film.zip"))
+    page.select_option("#main_file", label="film/shot 2.blend")
+    expect(page.locator(".check .ready")).to_contain_text("24 frames")
+    expect(page.locator("#job-name")).to_have_value("shot 2")
 
 
 def test_an_upload_goes_on_by_itself_when_the_connection_is_back(page: Page, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import random
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -58,20 +59,26 @@ class Studio:
         return self.client.download(download)
 
 
+@contextmanager
+def a_studio(data: Path) -> Iterator[Studio]:
+    with served(data) as server:
+        farm = build_farm(Config(), data)
+        accounts.add_user(farm, name="ada", password="a long enough one", role="artist")
+        client = Client(f"http://127.0.0.1:{server.port}", accounts.create_token(farm, user_name="ada"))
+        yield Studio(server=server, farm=farm, client=client)
+        client.close()
+        farm.db.close()
+        server.end()
+
+
 @pytest.fixture
 def studio(tmp_path: Path) -> Iterator[Studio]:
     data = tmp_path / "data"
     (data / "downloads").mkdir(parents=True)
     (data / "downloads" / "download_1.zip").write_bytes(b"of an earlier version")
     try:
-        with served(data) as server:
-            farm = build_farm(Config(), data)
-            accounts.add_user(farm, name="ada", password="a long enough one", role="artist")
-            client = Client(f"http://127.0.0.1:{server.port}", accounts.create_token(farm, user_name="ada"))
-            yield Studio(server=server, farm=farm, client=client)
-            client.close()
-            farm.db.close()
-            server.end()
+        with a_studio(data) as studio:
+            yield studio
     finally:
         processes.end_all(children(data), grace_s=0)
 

@@ -34,7 +34,21 @@ def test_a_new_job_is_a_draft_that_says_what_it_lacks(bench: FakeFarm) -> None:
 
     assert detail.summary.status is JobStatus.DRAFT
     assert detail.summary.name == "Shot 12"
-    assert detail.blockers == ("this job has no files; upload a .blend", "this job has no .blend; upload one")
+    assert detail.blockers == ("this job has no files; upload a .blend",)
+
+
+def test_a_job_whose_files_are_on_their_way_is_not_said_to_lack_a_blend(bench: FakeFarm) -> None:
+    job = bench.a_draft(blend=None)
+    bench.a_file(job, "shot.blend", status=FileStatus.UPLOADING)
+    bench.a_file(job, "wood.png")
+    [blocker] = queries.job_detail(bench.farm, job).blockers
+    assert blocker.startswith("one file is still being uploaded")
+
+
+def test_a_job_with_files_and_no_blend_is_said_to_lack_it(bench: FakeFarm) -> None:
+    job = bench.a_draft(blend=None)
+    bench.a_file(job, "wood.png")
+    assert queries.job_detail(bench.farm, job).blockers == ("this job has no .blend; upload one",)
 
 
 def test_a_job_without_a_name_bears_its_main_files(bench: FakeFarm) -> None:

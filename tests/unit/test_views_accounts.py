@@ -58,6 +58,13 @@ def test_a_poll_without_a_session_sends_the_whole_page_to_the_door(site: WebSite
     assert (answer.status_code, answer.headers["HX-Redirect"]) == (401, "/login")
 
 
+def test_who_was_signed_out_meanwhile_comes_back_to_the_page_that_asked(site: WebSite) -> None:
+    page = {"HX-Request": "true", "HX-Current-URL": "http://localhost/jobs/job_1?first=240"}
+    visitor = site.signed_out()
+    for answer in (visitor.get("/jobs/job_1/status", headers=page), visitor.post("/jobs/job_1/pause", headers=page)):
+        assert (answer.status_code, answer.headers["HX-Redirect"]) == (401, "/login?next=/jobs/job_1?first%3D240")
+
+
 @pytest.mark.parametrize("rule", ["/jobs", "/jobs/x", "/jobs/x/status", "/jobs/x/frames/1/preview", "/jobs/x/frames/1/log", "/account"])
 def test_nothing_of_a_farm_shows_without_signing_in(site: WebSite, rule: str) -> None:
     assert site.signed_out().get(rule).status_code == 303
@@ -75,6 +82,19 @@ def test_guessing_passwords_is_slowed_down(site: WebSite) -> None:
     statuses = [sign_in(visitor, password=f"guess number {n}").status_code for n in range(12)]
     assert statuses[:9] == [422] * 9
     assert statuses[-1] == 429
+
+
+def test_guessing_from_many_addresses_of_one_ipv6_network_is_slowed_down(site: WebSite) -> None:
+    visitor = site.signed_out()
+    token = csrf_token(visitor.get("/login").text)
+    form = {"csrf_token": token, "name": "ada", "password": "a guess"}
+    asked = [visitor.post("/login", data=form, environ_base={"REMOTE_ADDR": f"2001:db8::{n:x}"}).status_code for n in range(12)]
+    assert asked[-1] == 429
+    assert visitor.post("/login", data=form, environ_base={"REMOTE_ADDR": "2001:db8:0:1::1"}).status_code == 422
+
+
+def test_a_whole_studio_signs_in_from_one_address(site: WebSite) -> None:
+    assert [sign_in(site.signed_out()).status_code for _ in range(12)] == [303] * 12
 
 
 @pytest.mark.parametrize("elsewhere", ["//evil.example", "https://evil.example", "/\\evil.example", "evil", "/jobs\n"])

@@ -105,13 +105,23 @@ class Flood(io.RawIOBase):
         return head + bytes((1 << 16) - len(head))
 
 
-@pytest.mark.parametrize("path", ["/login", "/setup", "/jobs"])
+def flooding(flood: Flood) -> dict[str, object]:
+    """What a request that sends it says of itself."""
+    return {"wsgi.input": flood, "CONTENT_LENGTH": str(1 << 40), "CONTENT_TYPE": "multipart/form-data; boundary=B"}
+
+
+@pytest.mark.parametrize("path", ["/login", "/setup"])
 def test_a_stranger_can_not_fill_the_disk_with_a_form(site: WebSite, path: str) -> None:
-    flood = Flood()
-    body = {"wsgi.input": flood, "CONTENT_LENGTH": str(1 << 40), "CONTENT_TYPE": "multipart/form-data; boundary=B"}
-    answer = site.signed_out().post(path, environ_overrides=body)
+    answer = site.signed_out().post(path, environ_overrides=flooding(Flood()))
     assert answer.status_code == 413
     assert "too large" in answer.text
+
+
+def test_where_one_signs_in_first_a_strangers_form_is_not_even_read(site: WebSite) -> None:
+    flood = Flood()
+    assert site.signed_out().post("/jobs", environ_overrides=flooding(flood)).status_code == 303
+    assert flood.sent_bytes == 0
+    assert site.browser.post("/jobs", environ_overrides=flooding(flood)).status_code == 413
 
 
 def test_a_file_may_be_larger_than_any_form(site: WebSite) -> None:
@@ -206,3 +216,47 @@ def seen_address(app: Flask, headers: dict[str, str]) -> str:
 )
 def test_numbers_are_written_as_people_read_them(written: object, read: str) -> None:
     assert str(written) == read
+
+
+@pytest.mark.parametrize(
+    ("reason", "word", "read"),
+    [
+        ("paused by a person", "Paused", "by a person"),
+        ("Rendering: frame 3", "Rendering", "frame 3"),
+        ("pausing: instances finish", "Paused", "pausing: instances finish"),
+        ("failedness is no word", "Failed", "failedness is no word"),
+        ("paused", "Paused", "paused"),
+    ],
+)
+def test_a_reason_does_not_repeat_the_word_that_stands_beside_it(reason: str, word: str, read: str) -> None:
+    assert filters.beyond(reason, word) == read
+
+
+def test_a_command_in_a_text_looks_like_one(site: WebSite) -> None:
+    with site.app.test_request_context():
+        assert filters.linked("run `kiln <x>`; then look") == "run <code>kiln &lt;x&gt;</code>; then look"
+
+
+def test_a_job_that_renders_with_no_instance_says_that_one_is_awaited(site: WebSite) -> None:
+    job = site.a_job(JobStatus.RENDERING)
+    assert "None at present" in site.get(f"/jobs/{job}/instances").text
+
+
+@pytest.mark.parametrize(
+    ("status", "received", "title"),
+    [
+        (JobStatus.RENDERING, 1, "33 % · Shot 040 · Kiln"),
+        (JobStatus.COMPLETED, 3, "✓ Shot 040 · Kiln"),
+        (JobStatus.FAILED, 2, "✕ Shot 040 · Kiln"),
+    ],
+)
+def test_the_tab_of_a_job_says_how_far_it_is(site: WebSite, status: JobStatus, received: int, title: str) -> None:
+    page = site.get(f"/jobs/{site.a_job(status, received=received)}").text
+    assert f"<title>{title}</title>" in page
+    assert f'data-title="{title}"' in page
+
+
+def test_a_job_that_ended_without_a_frame_promises_none(site: WebSite) -> None:
+    page = site.get(f"/jobs/{site.a_job(JobStatus.FAILED)}").text
+    assert "there is nothing to download" in page
+    assert "as soon as a frame" not in page.lower()

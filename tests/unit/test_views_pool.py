@@ -37,5 +37,5 @@ def test_a_job_is_submitted_to_the_pool(site: WebSite) -> None:
     assert "on the shared pool" in site.get(f"/jobs/{job}").text
     answer = site.post(f"/jobs/{job}/submit", {"frames": "1-3", "priority": "60", "persistent_data": "on"})
     assert answer.headers["HX-Redirect"] == f"/jobs/{job}"
-    assert queries.job_summary(site.farm, job).reason == "submitted: frames 1-3 on the shared pool"
+    assert queries.job_summary(site.farm, job).reason == "frames 1-3 on the shared pool"
     assert "the shared pool’s" in site.get(f"/jobs/{job}").text

@@ -6,17 +6,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from supervisor import queries
 from supervisor.cloud.ports import BlenderFound
 from supervisor.config import Config
+from supervisor.domain.file import FileStatus
 from supervisor.domain.job import JobStatus
 from supervisor.domain.workspace import WorkspaceMode
+from supervisor.store.schema import files
 from tests.fakes.account import FakeAccount
 from tests.fakes.farm import an_inspection
 from tests.fakes.images import FakeImages
 
-from .web_site import WebSite, a_web_site, as_somebody_else
+from .web_site import WebSite, a_web_site, as_somebody_else, root
 
 RENTS = Config.model_validate({"cloud": {"provider": "aws"}})
 
@@ -122,3 +125,21 @@ def test_farm_without_an_image_leads_an_admin_to_the_page_that_builds_one(tmp_pa
         assert f"{said}page “Images”" in artist.get(f"/jobs/{job}/check").text
         admin = as_somebody_else(artist, "root", "admin")
         assert f'{said}<a href="/images">page “Images”</a>' in admin.get(f"/jobs/{job}/check").text
+
+
+def test_a_draft_is_looked_at_until_its_files_are_checked_and_once_more_then(tmp_path: Path) -> None:
+    with a_web_site(tmp_path) as site:
+        job = site.a_draft(blend=None)
+        site.fake.a_file(job, "film.zip", status=FileStatus.CHECKING)
+        watched = root(site.get(f"/jobs/{job}/files").text).attributes
+        for part in ("files", "scene", "form", "check"):
+            assert "every 2s" in root(site.get(f"/jobs/{job}/{part}").text).attributes["hx-trigger"], part
+
+        with site.farm.db.write() as connection:
+            connection.execute(update(files).where(files.c.job_id == job).values(status=FileStatus.READY))
+        answer = site.get(watched["hx-get"])
+
+        assert answer.headers["HX-Trigger-After-Settle"] == "job-changed"
+        quiet = root(answer.text).attributes
+        assert "every" not in quiet["hx-trigger"]
+        assert "HX-Trigger-After-Settle" not in site.get(quiet["hx-get"]).headers
