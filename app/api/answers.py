@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from decimal import Decimal
-from typing import Literal
 from urllib.parse import quote
 
 from supervisor.commands.files import UploadPlan
 from supervisor.domain import scene as found
-from supervisor.domain.job import JobStatus
+from supervisor.domain.job import JobStatus, can_render_again
 from supervisor.domain.settings import JobSettings
 from supervisor.queries import DownloadView, FileView, FrameView, InstanceView, JobDetail, JobSummary, Problem, Scouting
 
 from . import models
-
-Action = Literal["submit", "pause", "resume", "cancel", "retry", "delete"]
 
 
 def summary_answer(job: JobSummary, *, base_url: str) -> models.JobSummary:
@@ -71,13 +68,14 @@ def job_answer(job: JobDetail, instances: Sequence[InstanceView], *, base_url: s
     )
 
 
-def _actions(job: JobDetail) -> list[Action]:
-    allowed: tuple[tuple[Action, bool], ...] = (
+def _actions(job: JobDetail) -> list[models.Action]:
+    allowed: tuple[tuple[models.Action, bool], ...] = (
         ("submit", job.summary.status is JobStatus.DRAFT and not job.blockers),
         ("pause", job.can_pause),
         ("resume", job.can_resume),
         ("cancel", job.can_cancel),
         ("retry", job.can_retry),
+        ("render_again", can_render_again(job.summary.status)),
         ("delete", job.can_delete),
     )
     return [action for action, may in allowed if may]

@@ -25,6 +25,8 @@ Series = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,2}\.[0-9]{1,2}$")]
 Usd = Annotated[float, Field(gt=0, le=1e6)]
 Identifier = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 
+Action = Literal["submit", "pause", "resume", "cancel", "retry", "render_again", "delete"]
+
 
 class Body(BaseModel):
     """A request's JSON: unknown fields and values of another type are refused, never guessed."""
@@ -377,9 +379,7 @@ class Job(JobSummary):
     blender_version: str = Field(description="That renders it, or would render a draft; empty: not known yet.")
     blender_words: str = Field(default="", description="A sentence where that is of another series than the one that saved the file.")
     seconds_per_frame: float | None
-    actions: list[Literal["submit", "pause", "resume", "cancel", "retry", "delete"]] = Field(
-        description="What its status allows, to whoever asks."
-    )
+    actions: list[Action] = Field(description="What its status allows, to whoever asks.")
 
 
 class Download(Answer):
