@@ -55,6 +55,10 @@ check: setup-dev ## Format, lint, types, imports, tests
 crash-matrix: setup-dev ## Let the farm die at every call of jobs' lives on AWS
 	@$(BIN)/python -m tests.aws.crash_matrix
 
+.PHONY: fault-storm
+fault-storm: setup-dev ## Render hundreds of jobs on an AWS where everything fails now and then
+	@$(BIN)/python -m tests.aws.fault_storm
+
 .PHONY: fix
 fix: setup-dev ## Format, and repair what the linter can
 	$(BIN)/ruff format $(wildcard $(SOURCES))

@@ -17,7 +17,7 @@ from typing import Any, TypeVar  # Any: botocore's requests and answers have no 
 
 from botocore import endpoint as botocore_endpoint
 from botocore.awsrequest import AWSResponse
-from botocore.exceptions import EndpointConnectionError, ReadTimeoutError
+from botocore.exceptions import ConnectionClosedError, EndpointConnectionError, ReadTimeoutError
 from urllib3.exceptions import ProtocolError
 
 from .patching import mend
@@ -40,6 +40,7 @@ class Fault(StrEnum):
     DIED_BEFORE = "died_before"  #: the process died before the call was sent
     DIED_AFTER = "died_after"  #: the process died when the call had taken effect
     REPLY_LOST = "reply_lost"  #: it took effect, the reply was lost, botocore asks again and is answered
+    RESET = "reset"  #: it took effect, the connection was reset, botocore asks again and is answered
     REPLY_LOST_FOR_GOOD = "reply_lost_for_good"  #: it took effect, the reply was lost, and nothing gets through any more in this call
 
 
@@ -52,6 +53,7 @@ SINGLE_FAULTS = (
     Fault.DIED_BEFORE,
     Fault.DIED_AFTER,
     Fault.REPLY_LOST,
+    Fault.RESET,
     Fault.REPLY_LOST_FOR_GOOD,
 )
 _FOR_GOOD = frozenset({Fault.THROTTLED_FOR_GOOD, Fault.REFUSED, Fault.BROKEN, Fault.UNREACHABLE})
@@ -148,6 +150,8 @@ class Way:
         self.told(call)
         if fault is Fault.DIED_AFTER:
             self._die(call)
+        if fault is Fault.RESET:
+            return None, ConnectionClosedError(endpoint_url=request.url)
         lost = (None, ReadTimeoutError(endpoint_url=request.url))
         return lost if fault in {Fault.REPLY_LOST, Fault.REPLY_LOST_FOR_GOOD} else answer
 

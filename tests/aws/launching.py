@@ -152,12 +152,14 @@ def _finish(backend: Any, instance: Any, data: dict[str, Any], kwargs: dict[str,
     if profile:
         backend.associate_iam_instance_profile(instance_id=instance.id, **profile)
     instance.spot_instance_request_id = f"sir-{next(_spot_requests):08x}" if instance.lifecycle == "spot" else None
+    world = world_of(backend)
     for device in kwargs["block_device_mappings"]:
         volume = backend.get_volume(instance.block_device_mapping[device["DeviceName"]].volume_id)
         volume.throughput = device["Ebs"].get("Throughput")
         volume.volume_initialization_rate = device["Ebs"].get("VolumeInitializationRate")
         volume.iops = device["Ebs"].get("Iops") or volume.iops
-    world = world_of(backend)
+        if world.hides_new:
+            world.hidden.add(volume.id)
     if world.is_slow:
         set_state(instance, "pending")
     if world.hides_new:

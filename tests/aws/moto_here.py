@@ -60,7 +60,8 @@ class MotoHere(Moto):
         return self._clients[service]
 
     def tell(self, happening: str, **how: Any) -> Any:
-        self.note_change()
+        if happening not in _LOOKS:
+            self.note_change()
         return happen(happening, how)
 
     def note_change(self) -> None:
@@ -110,12 +111,16 @@ class MotoHere(Moto):
 
 #: Headers that an answer hangs on.
 _TELLING = ("If-None-Match", "Range", "X-Amz-Target")
+#: Happenings that are none: they tell.
+_LOOKS = frozenset({"tags", "template_data", "calls", "settings"})
+#: Before this is answered, groups replace what ended.
+_READS_LATE = frozenset({"auto-scaling.DescribeAutoScalingGroups"})
 _READS = ("Describe", "Get", "List", "Head")
 
 
 def is_read_only(operation: str) -> bool:
     """Say whether an operation such as `ec2.DescribeInstances` changes nothing."""
-    return operation.partition(".")[2].startswith(_READS)
+    return operation.partition(".")[2].startswith(_READS) and operation not in _READS_LATE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from typing import Any  # Any: botocore's parameters and events have no types
 
 from supervisor.cloud.aws.identity import FARM_TAG, Identity
 from supervisor.cloud.aws.operations import EXTRAS, OPERATIONS
-from supervisor.cloud.aws.policy import Place, Statement, statements
+from supervisor.cloud.aws.policy import Part, Place, Statement, statements
 
 from .farm import IDENTITY
 from .model_check import wrong_values
@@ -117,18 +117,25 @@ class Asked:
 
 def check_nothing_more_is_asked(asked: Asked, identity: Identity = IDENTITY, *, region: str = REGION) -> None:
     """Each operation is in the table, the policy allows it, and AWS knows every word in it."""
-    assert not asked.wrong, "\n".join(dict.fromkeys(asked.wrong))
-    unknown = asked.operations - OPERATIONS.keys() - EXTRAS
-    assert not unknown, f"not in supervisor/cloud/aws/policy.py: {sorted(unknown)}"
+    beyond = beyond_the_policy(asked, identity, region=region)
+    assert not beyond, "\n".join(beyond)
+
+
+def beyond_the_policy(asked: Asked, identity: Identity, *, region: str = REGION) -> list[str]:
+    """What was asked that is not in the table, that the policy does not allow, or that AWS has no word for."""
+    unknown = [
+        f"{operation} is not in supervisor/cloud/aws/operations.py" for operation in sorted(asked.operations - OPERATIONS.keys() - EXTRAS)
+    ]
     granted = statements(Place(identity=identity, region=region))
     refused = [fault for request in asked.requests if request.operation in OPERATIONS for fault in faults(request, granted, identity)]
-    assert not refused, "\n".join(dict.fromkeys(refused))
+    return [*dict.fromkeys(asked.wrong), *unknown, *dict.fromkeys(refused)]
 
 
-def check_nothing_more_is_allowed(operations: Iterable[str]) -> None:
-    """Each operation in the table was asked for by something, so the policy holds no more than the farm needs."""
-    unused = OPERATIONS.keys() - set(operations)
-    assert not unused, f"in supervisor/cloud/aws/policy.py, and never asked for: {sorted(unused)}"
+def never_used(operations: Iterable[str], part: Part, identity: Identity = IDENTITY, *, region: str = REGION) -> frozenset[str]:
+    """Actions that one part of the policy allows, and that none of the operations needs."""
+    there = statements(Place(identity=identity, region=region))
+    allowed = {action for statement in there if statement.part is part for action in statement.actions}
+    return frozenset(allowed).difference(*(OPERATIONS[name] for name in operations if name in OPERATIONS))
 
 
 def faults(request: Request, granted: Iterable[Statement], identity: Identity) -> list[str]:

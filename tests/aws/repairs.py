@@ -184,6 +184,8 @@ def _volumes() -> None:
     mend(EBSBackend, "create_volume", _create_volume)
     mend(EBSBackend, "create_snapshot", _create_snapshot)
     mend(EBSBackend, "get_snapshot", _get_snapshot)
+    for listing in ("describe_volumes", "describe_snapshots"):
+        mend(EBSBackend, listing, _shown)
     progress = property(lambda self: "100%" if self.status == "completed" else "40%")
     mend(Snapshot, "progress", lambda original: progress)
 
@@ -232,11 +234,23 @@ def _get_snapshot(original: Method) -> Method:
     return get_snapshot
 
 
+def _shown(original: Method) -> Method:
+    """AWS may list a volume or a snapshot later than it made it."""
+
+    def describe(self: Any, *rest: Any, **kwargs: Any) -> Any:
+        hidden = world_of(self).hidden
+        return [each for each in original(self, *rest, **kwargs) if each.id not in hidden]
+
+    return describe
+
+
 def _create_snapshot(original: Method) -> Method:
     def create_snapshot(self: Any, volume_id: str, description: str, owner_id: str | None = None, from_ami: str | None = None) -> Any:
         snapshot = original(self, volume_id, description, owner_id, from_ami)
         if world_of(self).is_slow and not from_ami:
             snapshot.status = "pending"
+        if world_of(self).hides_new:
+            world_of(self).hidden.add(snapshot.id)
         return snapshot
 
     return create_snapshot

@@ -46,6 +46,7 @@ def snapshots(ec2: Any, way: Way, volume: str) -> int:
         (Fault.DIED_BEFORE, Crash, 0),
         (Fault.DIED_AFTER, Crash, 1),
         (Fault.REPLY_LOST, None, 2),  # no client token: the second attempt makes a second one
+        (Fault.RESET, None, 2),
         (Fault.REPLY_LOST_FOR_GOOD, EndpointConnectionError, 1),
     ],
 )

@@ -223,6 +223,19 @@ def test_what_befalls_instances_is_told_by_their_state_reason(moto: Moto, ec2: A
     assert code_of(ec2.terminate_instances, InstanceIds=[first]) == "InvalidInstanceID.NotFound"
 
 
+def test_hidden_volumes_and_snapshots_are_described_later(moto: Moto, ec2: Any) -> None:
+    seen = ec2.create_volume(AvailabilityZone="us-east-1a", Size=5)["VolumeId"]
+    moto.change(hides_new=True)
+    device = {"DeviceName": "/dev/sdf", "Ebs": {"VolumeSize": 5, "VolumeType": "gp3"}}
+    ec2.run_instances(ImageId=IMAGE, InstanceType="c7i.xlarge", MinCount=1, MaxCount=1, BlockDeviceMappings=[device])
+    snapshot, of_it = ec2.create_snapshot(VolumeId=seen)["SnapshotId"], [{"Name": "volume-id", "Values": [seen]}]
+    assert [each["VolumeId"] for each in ec2.describe_volumes()["Volumes"]] == [seen]
+    assert ec2.describe_snapshots(Filters=of_it)["Snapshots"] == []
+    moto.tell("show_all")
+    assert len(ec2.describe_volumes()["Volumes"]) == 3  # with the root of the instance
+    assert [each["SnapshotId"] for each in ec2.describe_snapshots(Filters=of_it)["Snapshots"]] == [snapshot]
+
+
 def test_hidden_instances_are_described_later(moto: Moto, ec2: Any) -> None:
     moto.change(hides_new=True)
     [one] = ec2.run_instances(ImageId=IMAGE, InstanceType="c7i.xlarge", MinCount=1, MaxCount=1)["Instances"]

@@ -28,12 +28,12 @@ class World:
     volume_error: str = ""  #: code of the error that the making of a volume meets
     unapplied_quotas: list[str] = field(default_factory=list)  #: codes of those that have AWS's default and no value of the account's own
     is_slow: bool = False  #: what comes, stops or ends is on its way until `settle`
-    hides_new: bool = False  #: instances launched from now on are not described until `show_all`
+    hides_new: bool = False  #: what is launched or made from now on is not described until `show_all`
     bare_replays: bool = False  #: a repeated CreateFleet answers with the fleet's id alone
     forgets_tokens: bool = False  #: client tokens are not remembered (AWS keeps them for a time only)
     may_simulate: bool = False  #: the farm's keys may ask IAM's policy simulator
     denied: list[str] = field(default_factory=list)  #: IAM actions that the simulator says the keys lack
-    hidden: set[str] = field(default_factory=set)  #: instances that are not described yet
+    hidden: set[str] = field(default_factory=set)  #: instances, volumes and snapshots that are not described yet
     calls: list[dict[str, Any]] = field(default_factory=list)  #: what was asked of EC2: {"action", "params"}
     answers: dict[tuple[str, str], tuple[str, Any]] = field(default_factory=dict)  #: (action, client token) -> (parameters, answer)
     fleets: dict[str, dict[str, Any]] = field(default_factory=dict)  #: instant fleets, as DescribeFleets tells of them

@@ -12,7 +12,7 @@ import pytest
 from nodeimage.launch import LaunchData, Role, WorkspaceKind
 from supervisor.cloud.aws.identity import tag_list, tags_of
 from supervisor.cloud.aws.session import AwsSession
-from supervisor.cloud.ports import NoCapacity, Refused, RentedInstance, Throttled
+from supervisor.cloud.ports import NoCapacity, Refused, RentedInstance, Throttled, Unreachable
 from supervisor.config import AwsConfig, LaunchConfig
 from supervisor.domain.instance import InstanceStatus, Market
 from tests.aws.farm import IDENTITY, RELEASE, SPEC, Clock, Renting, set_up_farm
@@ -135,7 +135,6 @@ def test_workspace_from_a_snapshot_is_a_volume_of_its_own_for_each_instance(moto
             "DeleteOnTermination": True,
             "Throughput": 250,
             "Iops": 3000,
-            "VolumeInitializationRate": 200,
         },
     }
     mine = ec2.describe_volumes(Filters=[{"Name": "tag:kiln:job", "Values": ["job_a"]}])["Volumes"]
@@ -261,8 +260,19 @@ def test_wish_that_can_never_be_fulfilled_is_refused_with_the_reason(moto: Moto,
         farm.compute.launch(replace(SPEC, instance_types=("c7i.4xlarge", "c7i.huge")), request_id="launch_1")
     with pytest.raises(Refused, match=r"no image for .* has Blender 5\.1 .*4\.2\.23, 4\.5\.15.*kiln ami build"):
         farm.compute.launch(replace(SPEC, blender_version=(5, 1)), request_id="launch_2")
+    assert moto.instances() == []
+
+
+def test_workspace_that_stays_unknown_to_aws_is_refused_after_a_while(moto: Moto, aws_session: AwsSession) -> None:
+    set_up_farm(moto)
+    clock = Clock()
+    farm = Renting(aws_session, clock=clock)
+    gone = replace(SPEC, workspace="snap-0123456789abcdef0")
+    with pytest.raises(Unreachable, match=r"snap-0123456789abcdef0.* AWS has not heard of it yet"):
+        farm.compute.launch(gone, request_id="launch_1")
+    clock.now_s += 181
     with pytest.raises(Refused, match=r"snap-0123456789abcdef0"):
-        farm.compute.launch(replace(SPEC, workspace="snap-0123456789abcdef0"), request_id="launch_3")
+        farm.compute.launch(gone, request_id="launch_1")
     assert moto.instances() == []
 
 

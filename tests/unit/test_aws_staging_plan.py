@@ -172,7 +172,7 @@ def test_failed_staging_is_a_problem_in_the_words_of_the_instance() -> None:
         (seen(replace(INSTANCE, state="terminated", note="by itself"), FREE_VOLUME, words="the agent can't be unpacked"), "be unpacked"),
         (seen(replace(INSTANCE, state="stopped"), VOLUME), "it gave no reason"),
         (seen(INSTANCE, VOLUME, report=replace(RUNNING, message="fetching b.png"), report_age=301 * S), "fetching b.png"),
-        (seen(replace(INSTANCE, state="terminated"), report=DONE), "the volume that it filled is gone"),
+        (seen(replace(INSTANCE, state="terminated"), report=DONE, report_age=61 * S), "the volume that it filled is gone"),
     ],
     ids=["died", "gave up", "stopped", "silent", "volume lost"],
 )
@@ -184,6 +184,12 @@ def test_instance_that_is_lost_is_replaced_and_the_last_one_a_problem(there: See
     assert last.step is Step.GIVE_UP
     assert why in last.problem
     assert "Submit it again" in last.problem
+
+
+def test_filled_volume_that_is_not_listed_yet_is_waited_for() -> None:
+    there = seen(replace(INSTANCE, state="terminated"), report=DONE, report_age=59 * S)
+    told = plan(ASKED, there)
+    assert (told.step, told.is_staged, told.lost) == (Step.WAIT, False, "")
 
 
 def test_instance_that_never_reports_is_lost() -> None:

@@ -105,7 +105,7 @@ def _filling(record: Record, seen: Seen, now: datetime) -> Plan:
 def _of_attempt(record: Record, seen: Seen, instance: FarmInstance | None, volume: FarmVolume | None, now: datetime) -> Plan:
     report = report_of(record, seen)
     if report and report.state is not StagingState.RUNNING:
-        return _of_outcome(record, report, volume)
+        return _of_outcome(record, report, volume, since=now - (seen.report_at or now))
     if instance and instance.has_ended:
         said = seen.last_words or (report.message if report else "") or instance.note or "it gave no reason"
         return lost(record, f"{instance.id} ended before the files were on the volume: {said}")
@@ -120,10 +120,12 @@ def _of_attempt(record: Record, seen: Seen, instance: FarmInstance | None, volum
     return Plan(step=Step.WAIT, doing=_STARTING)
 
 
-def _of_outcome(record: Record, report: StagingReport, volume: FarmVolume | None) -> Plan:
-    """The instance has said that it is done, or that it failed."""
+def _of_outcome(record: Record, report: StagingReport, volume: FarmVolume | None, *, since: timedelta) -> Plan:
+    """The instance has said, so long ago, that it is done, or that it failed."""
     if report.state is StagingState.FAILED:
         return Plan(step=Step.GIVE_UP, problem=report.message or "the instance that copied its files failed, and gave no reason")
+    if volume is None and since < SHOWN_WITHIN:  # a small project is on its volume before EC2 lists that
+        return Plan(step=Step.WAIT, doing="the volume with its files is not to be seen yet", staged_bytes=record.bytes)
     if volume is None:
         return lost(record, "the volume that it filled is gone")
     return Plan(step=Step.FREEZE, doing="the snapshot is being made", is_staged=True, staged_bytes=record.bytes, volume=volume.id)

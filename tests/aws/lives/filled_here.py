@@ -11,7 +11,7 @@ from supervisor.cloud.aws.own_machine import OwnInstance
 from supervisor.cloud.aws.staging_terms import Filling
 from tests.aws.world import backend_of
 
-from .machines import Surroundings, files_of, problem_of
+from .machine import Surroundings, files_of, problem_of
 
 
 @dataclass

@@ -6,79 +6,22 @@ instance runs, whatever becomes of the farm.
 
 from __future__ import annotations
 
-import hashlib
-import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol  # Any: moto's models are made at run time
+from typing import Any  # Any: moto's models are made at run time
 
-from nodeimage.launch import FileEntry, FileList, LaunchData, Role, StagingReport, StagingState, WorkspaceKind, node_of_instance
-from nodeimage.protocol import Action, Failure, NodeState, files_key, staging_key
-from supervisor.cloud.aws.volumes import WORKSPACE_DEVICE
+from nodeimage.launch import FileList, LaunchData, Role, StagingReport, StagingState, WorkspaceKind
+from nodeimage.protocol import Action, Failure, NodeState, staging_key
 from tests.aws import happenings
 from tests.aws.world import backend_of
-from tests.fakes.farm import Clock
 from tests.fakes.node import FakeNode
 
-from .bucket import Bucket
+from .machine import RENDER_S, Machine, Program, Surroundings, files_of, problem_of_agent, problem_of_files, running_instances
+from .pool_node import PlayedPoolNode
 
-#: A frame takes so long.
-RENDER_S = 5.0
 #: A drained machine on demand waits so long for the farm to stop it.
 _STOPPED_WITHIN_S = 300.0
 #: A machine that was to be taken back and still runs is off so long after.
 _TAKEN_LATE_S = 300.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
-    """What every program has around it."""
-
-    bucket: Bucket
-    clock: Clock
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Machine:
-    """An instance from its inside."""
-
-    id: str
-    told: LaunchData
-    is_spot: bool
-
-    @property
-    def node(self) -> str:
-        return node_of_instance(self.id)
-
-    @property
-    def job(self) -> str:
-        return self.told.job
-
-    def power_off(self) -> None:
-        happenings.power_off(instance=self.id)
-
-    @property
-    def volume(self) -> Any:
-        """The volume that is attached for the job's files. Returns: None if there is none"""
-        device = backend_of().get_instance(self.id).block_device_mapping.get(WORKSPACE_DEVICE)
-        return backend_of().get_volume(device.volume_id) if device else None
-
-
-class Program(Protocol):
-    """What a machine runs."""
-
-    def step(self) -> None:
-        """Do what is to be done now."""
-
-
-def problem_of(entry: FileEntry, bucket: Bucket) -> str:
-    """What is wrong with a file in the bucket. Empty: nothing"""
-    there = bucket.get(entry.key)
-    if there is None:
-        return f"“{entry.path}” is not in the bucket"
-    if len(there.body) != entry.bytes or (entry.checksum and entry.checksum != f"crc32:{zlib.crc32(there.body):08x}"):
-        return f"“{entry.path}” is not what was uploaded"
-    return ""
 
 
 @dataclass
@@ -95,7 +38,7 @@ class PlayedStaging:
             self.has_begun = True
             self._report(files, StagingState.RUNNING)
             return
-        problem = next((text for entry in files.files if (text := problem_of(entry, self.around.bucket))), "")
+        problem = problem_of_files(self.machine.job, self.around.bucket)
         volume = self.machine.volume
         if volume is None or volume.snapshot_id or self.machine.told.workspace is not WorkspaceKind.BLANK:
             problem = problem or "there is no empty volume"
@@ -118,12 +61,6 @@ class PlayedStaging:
             message=message,
         )
         self.around.bucket.put(staging_key(self.machine.job), report.to_bytes())
-
-
-def files_of(job: str, bucket: Bucket) -> FileList:
-    there = bucket.get(files_key(job))
-    assert there is not None, "the list of files is there before an instance is asked for"
-    return FileList.from_bytes(there.body)
 
 
 @dataclass
@@ -233,13 +170,11 @@ class PlayedNode:
     def _what_is_wrong(self) -> str:
         """Prepare: the agent, the job's files. Returns: why it can't be; empty: all is there"""
         told, bucket = self.machine.told, self.around.bucket
-        agent = bucket.get(told.agent)
-        if agent is None or hashlib.sha256(agent.body).hexdigest() != told.agent_sha256:
-            return "the agent is not in the bucket as the launch says"
-        files = files_of(told.job, bucket)
+        if problem := problem_of_agent(told, bucket):
+            return problem
         if told.workspace is WorkspaceKind.S3:
-            return next((text for entry in files.files if (text := problem_of(entry, bucket))), "")
-        return self._what_is_wrong_with_the_volume(files)
+            return problem_of_files(told.job, bucket)
+        return self._what_is_wrong_with_the_volume(files_of(told.job, bucket))
 
     def _what_is_wrong_with_the_volume(self, files: FileList) -> str:
         volume = self.machine.volume
@@ -280,14 +215,7 @@ class Machines:
         machine = Machine(id=one.id, told=told, is_spot=one.lifecycle == "spot")
         if told.role is Role.STAGE:
             return PlayedStaging(machine, self._around)
+        if told.role is Role.POOL:
+            return PlayedPoolNode(machine, self._around)
         assert told.role is Role.RENDER, told.role
         return PlayedNode(machine, self._around)
-
-
-def running_instances() -> list[Any]:
-    """Those that the farm launched. What runs on another is not of this place."""
-    return [one for one in all_instances() if one.state == "running" and one.user_data]
-
-
-def all_instances() -> Iterator[Any]:
-    return (one for group in list(backend_of().reservations.values()) for one in list(group.instances))

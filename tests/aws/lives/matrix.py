@@ -2,7 +2,8 @@
 
 The life is played in one process, round by round. At the beginning of a round a fork plays the round once to see its calls, and then, for
 each call, forks play it up to the call, die there, start the farm anew on the same data and the same cloud, and play the life to its end.
-A fork has the whole world to itself: database, cloud, machines, time.
+A fork has the whole world to itself: database, cloud, machines, time. A death there is an exception that no `except Exception` stops, after
+which nothing reaches AWS; deaths by `os._exit`, of a process that is on a wire from its cloud, are `killed.py`'s.
 
 What a dead process leaves is its data folder and the cloud. Where two points leave the very same (byte for byte in the data folder, and no
 change in the cloud between them), such as just before and just after a call that only reads, one of them is played for both, unless all
@@ -62,7 +63,7 @@ class Outcome:
 
     point: Point
     faults: tuple[tuple[str, str], ...]  #: kind, text
-    operations: frozenset[str] = frozenset()
+    operations: frozenset[str] = frozenset()  #: that the farm called until the end
 
     @property
     def has_ended_right(self) -> bool:
@@ -152,10 +153,11 @@ class Matrix:
     workers: int = 2
     literally: bool = False  #: play every point, those of the same state too
     chosen: Callable[[Point], bool] = lambda point: True
-    points: list[Point] = field(default_factory=list)
+    points: list[Point] = field(default_factory=list)  #: that were chosen
+    seen: int = 0  #: points so far, chosen or not
     outcomes: dict[str, Outcome] = field(default_factory=dict)  #: by what was played
     baseline: tuple[str, ...] = ()  #: what was wrong with the life without any death
-    operations: set[str] = field(default_factory=set)
+    operations: set[str] = field(default_factory=set)  #: that were called in any of its plays
 
     def run(self) -> Iterator[Outcome]:
         """Play the life and all its points; give what comes of each point."""
@@ -173,14 +175,15 @@ class Matrix:
                 played.setdefault(name, []).append(point)
             yield from self._told(forks.take(), played)
             play.round()
-        self.baseline = tuple(map(str, play.faults))
+        self.baseline = (*map(str, play.faults), *filter(None, [play.person.unfulfilled]))
+        self.operations |= play.account.asked.operations
         yield from self._told(forks.finish(), played)
 
     def _points_of(self, play: Play) -> Iterator[Point]:
         """The points of the next round."""
         for seen in alone(in_a_copy(partial(_scout, play))):
-            self.operations.add(seen.operation)
             for death, state in zip(_DEATHS, (seen.before, seen.after), strict=True):
+                self.seen += 1
                 point = Point(
                     life=self.life.name,
                     round=play.rounds + 1,
@@ -188,7 +191,7 @@ class Matrix:
                     operation=seen.operation,
                     death=death,
                     state=f"{play.rounds + 1} {state}",
-                    number=len(self.points) + 1,
+                    number=self.seen,
                 )
                 if self.chosen(point):
                     self.points.append(point)
@@ -243,18 +246,13 @@ def _state(changes: int) -> str:
 
 def _play_on(play: Play, point: Point) -> Outcome:
     """Play the round up to the point, die there, start anew, and live to the end."""
-    made: list[str] = []
-
-    def note(call: Call) -> None:
-        made.append(f"{call.service}:{call.operation}")
-
     try:
         play.account.way.take(at(point.call, point.death))
-        has_died = play.die_and_live(outage_s=OUTAGES_S[point.number % len(OUTAGES_S)], plan=note)
+        has_died = play.die_and_live(outage_s=OUTAGES_S[point.number % len(OUTAGES_S)])
         faults = [(fault.kind.value, fault.text) for fault in play.faults]
     except BaseException:  # noqa: BLE001  whatever it is, it is what came of the point
         faults = [("ended wrong", f"the farm broke: {traceback.format_exc(limit=-12)}")]
         has_died = True
     if not has_died:
         faults.append(("ended wrong", "the farm did not come to this call again: the life is not the same each time"))
-    return Outcome(point=point, faults=tuple(faults), operations=frozenset(made))
+    return Outcome(point=point, faults=tuple(faults), operations=play.account.asked.operations)

@@ -41,7 +41,9 @@ class Person:
     sees_end: bool = False
     has_deleted: bool = False
     complaints: list[str] = field(default_factory=list)
-    _has_wished: bool = False
+    has_wished: bool = False  #: paused or cancelled it
+    has_resumed: bool = False
+    ended_as: JobStatus | None = None
     _has_removed: bool = False
     _has_looked: bool = False
     _download: str = ""
@@ -63,10 +65,21 @@ class Person:
                 commands.submit_job(farm, self.job, self.life.settings)
         elif seen.status is JobStatus.PAUSED:
             commands.resume_job(farm, self.job)
+            self.has_resumed = True
         elif seen.status in ENDED:
+            self.ended_as = seen.status
             self.sees_end = not self.life.is_whole or self._has_downloaded(farm)
-        elif not self._has_wished and seen.frames.received:
+        elif not self.has_wished and (seen.frames.received or self.life.wish is Wish.EARLY_PAUSE):
             self._wish(farm, seen.status)
+
+    @property
+    def unfulfilled(self) -> str:
+        """What came of the wish, where it is not what the life is about: in a calm life nobody comes too late. Empty: it was fulfilled"""
+        if self.life.wish is Wish.CANCEL and self.ended_as is not JobStatus.CANCELLED:
+            return f"nothing was cancelled: the job is {self.ended_as}"
+        if self.life.wish in {Wish.PAUSE, Wish.EARLY_PAUSE} and not self.has_resumed:
+            return "nothing was paused and resumed"
+        return ""
 
     def _make_draft(self, farm: Farm) -> None:
         job = commands.create_job(farm, name="a job", owner_id=None)
@@ -88,7 +101,8 @@ class Person:
         if there[0].status is FileStatus.BAD:
             self.complaints.append(f"the file is refused: {there[0].problem}")
         if not self._has_looked:
-            self.complaints += [f"the doctor says: {check.text}" for check in farm.cloud.premises.checks() if not check.is_ok]
+            found = [check for check in farm.cloud.premises.checks() if not check.is_ok and not check.is_warning]
+            self.complaints += [f"the doctor says: {check.text}" for check in found]
             self._has_looked = True
         return there[0].status is FileStatus.READY
 
@@ -126,12 +140,12 @@ class Person:
         return True
 
     def _wish(self, farm: Farm, status: JobStatus) -> None:
-        if self.life.wish is Wish.PAUSE and can_pause(status):
+        if self.life.wish in {Wish.PAUSE, Wish.EARLY_PAUSE} and can_pause(status):
             commands.pause_job(farm, self.job)
-            self._has_wished = True
+            self.has_wished = True
         if self.life.wish is Wish.CANCEL and can_cancel(status):
             commands.cancel_job(farm, self.job)
-            self._has_wished = True
+            self.has_wished = True
 
     def delete(self, farm: Farm) -> None:
         """Delete the job, which has ended."""

@@ -7,14 +7,14 @@ from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
-from app.bootstrap import open_farm
+from app.bootstrap import OpenFarm, open_farm
 from app.bootstrap_aws import Clocks, Here, aws_farm
+from supervisor.cloud.aws.session import AwsSession
 from supervisor.config import Config
 from supervisor.farm import Farm
 from supervisor.timers import Timer, Timers
 from tests.fakes.farm import Clock, new_database
 
-from .account import Account
 from .filled_here import PlayedHere
 
 
@@ -32,38 +32,37 @@ class _Due:
 
 @dataclass
 class Process:
-    """The farm as it is served, from its start to its end, put together by the composition root; its time is the account's."""
+    """The farm as it is served, from its start to its end, put together by the composition root."""
 
-    account: Account
+    session: AwsSession
+    clock: Clock
     config: Config
     data: Path
     here: PlayedHere | None = None  #: None: the farm does not run on an instance
     farm: Farm = field(init=False)
 
     def __post_init__(self) -> None:
-        clock: Clock = self.account.clock
-        clocks = Clocks(now=clock, monotonic=lambda: clock().timestamp())
         here = Here(machine=self.here, fillings=self.here) if self.here else None
-        opened = open_farm(
-            self.config,
-            self.data,
-            serves=True,
-            open_aws=partial(aws_farm, session=self.account.session, clocks=clocks, here=here),
-            now=clock,
-        )
+        opened = opened_farm(self.session, self.clock, self.config, self.data, serves=True, here=here)
         self.farm = opened.farm
-        self._due = [_Due(timer, clock()) for timer in Timers(opened.farm, upkeep=opened.upkeep).rounds()]
+        self._due = [_Due(timer, self.clock()) for timer in Timers(opened.farm, upkeep=opened.upkeep).rounds()]
 
     def work(self) -> None:
         """Do whatever is due, each thing once. Timers catch what is an error; what is raised here is the end of the process."""
         for due in self._due:
-            now = self.account.clock()
+            now = self.clock()
             if now >= due.at:
                 due.run(now)
 
     def let_go(self) -> None:
         """Close the database's file; it is opened again when it is needed."""
         self.farm.db.close()
+
+
+def opened_farm(session: AwsSession, clock: Clock, config: Config, data: Path, *, serves: bool, here: Here | None = None) -> OpenFarm:
+    """Open a life's farm: as whoever serves it, or beside him, as a command does."""
+    clocks = Clocks(now=clock, monotonic=lambda: clock().timestamp())
+    return open_farm(config, data, serves=serves, open_aws=partial(aws_farm, session=session, clocks=clocks, here=here), now=clock)
 
 
 def make_data_folder(data: Path) -> Path:

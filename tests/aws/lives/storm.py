@@ -9,6 +9,8 @@ import random
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from moto.moto_api._internal import mock_random
+
 from nodeimage.protocol import Failure
 from supervisor.domain.instance import Market
 from supervisor.domain.workspace import WorkspaceMode
@@ -18,7 +20,8 @@ from tests.aws.faults import Call, Crash, Fault, Plan, nothing, storm
 
 from .account import Account
 from .life import Life, Wish
-from .machines import PlayedNode, PlayedStaging, running_instances
+from .machine import running_instances
+from .machines import PlayedNode, PlayedStaging
 from .play import Play
 
 #: What may befall a call. A refusal for want of rights is none of it: it ends a job, rightly.
@@ -30,8 +33,10 @@ CALL_FAULTS = (
     Fault.DIED_BEFORE,
     Fault.DIED_AFTER,
     Fault.REPLY_LOST,
+    Fault.RESET,
     Fault.REPLY_LOST_FOR_GOOD,
 )
+_LOST = frozenset({Fault.REPLY_LOST, Fault.RESET, Fault.REPLY_LOST_FOR_GOOD})
 #: Why a pool may have no room, by market.
 _NO_ROOM = {
     Market.SPOT: ("InsufficientInstanceCapacity", "MaxSpotInstanceCountExceeded", "SpotMaxPriceTooLow"),
@@ -95,6 +100,7 @@ class StormyPlay(Play):
     deaths: int = 0
 
     def __post_init__(self) -> None:
+        mock_random.seed(self.weather.seed)  # of it are the ids of things, and by these they are sorted
         super().__post_init__()
         self.most_rounds = 600
         self.verdict.is_calm = False
@@ -113,7 +119,7 @@ class StormyPlay(Play):
 
         def plan(call: Call) -> Fault | None:
             fault = of_calls(call) if self.is_stormy else None
-            if fault in {Fault.REPLY_LOST, Fault.REPLY_LOST_FOR_GOOD} and call.operation == "CreateSnapshot":
+            if fault in _LOST and call.operation == "CreateSnapshot":
                 self.doubles.twins += 1
             return fault
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any  # Any: moto's models are made at run time
+
+from moto.autoscaling.models import autoscaling_backends
+from moto.core.models import DEFAULT_ACCOUNT_ID
 
 from nodeimage.launch import Role
 from nodeimage.protocol import NODES_PREFIX, JournalEntry, Outcome, frame_name, frames_prefix, journal_prefix
@@ -18,13 +21,15 @@ from supervisor.domain.job import JobStatus
 from supervisor.domain.workspace import WorkspaceMode
 from supervisor.farm import Farm
 from supervisor.store import frames, instances, runs
-from tests.aws.world import backend_of, world_of
+from tests.aws.policy_check import beyond_the_policy
+from tests.aws.world import REGION, backend_of, world_of
 
-from .account import Account
+from .account import IDENTITY, Account
 from .life import Life
-from .machines import all_instances
+from .machine import all_instances
 
-_GONE = frozenset({"terminated", "shutting-down"})
+#: States of instances that cost nothing any more.
+GONE = frozenset({"terminated", "shutting-down"})
 
 
 class Kind(StrEnum):
@@ -61,9 +66,9 @@ class Doubles:
     found: dict[str, Fault] = field(default_factory=dict)
 
     def look(self) -> None:
-        present = [one for one in all_instances() if one.state not in _GONE and one.id not in self.doomed]
+        present = [one for one in all_instances() if one.state not in GONE and one.id not in self.doomed]
         roles = Counter(tags_of(one).get(ROLE_TAG, "") for one in present)
-        held = Counter({"instances": roles[Role.RENDER], "staging instances": roles[Role.STAGE], **_held(self.known)})
+        held = Counter({"instances": roles[Role.RENDER] + roles[Role.POOL], "staging instances": roles[Role.STAGE], **_held(self.known)})
         # what the farm could not fill itself is not gone yet when a staging instance is asked for
         volumes = 1 + self.life.is_filled_here
         most = {"instances": self.life.instances, "staging instances": 1, "staging volumes": volumes, "snapshots": 1 + self.twins}
@@ -73,8 +78,10 @@ class Doubles:
 
 
 def _held(known: frozenset[str]) -> dict[str, int]:
-    backend = backend_of()
-    volumes = [each for id, each in backend.volumes.items() if id not in known and not each.snapshot_id]
+    backend, hidden = backend_of(), world_of(backend_of()).hidden
+    # what a machine that died left behind can't be given back before it is listed
+    lost = {id for id, each in backend.volumes.items() if id in hidden and not each.attachment}
+    volumes = [each for id, each in backend.volumes.items() if id not in known | lost and not each.snapshot_id]
     staged = [each for each in volumes if tags_of(each).get(ROLE_TAG) == Role.STAGE]
     snapshots = [each for id, each in backend.snapshots.items() if id not in known and CONTENT_TAG in tags_of(each)]
     return {"staging volumes": len(staged), "snapshots": sum(each.status != "error" for each in snapshots)}
@@ -98,22 +105,22 @@ class Ledger:
                 self.volumes.add(id)
         self.snapshots |= {id for id, each in backend.snapshots.items() if id not in self.known and CONTENT_TAG in tags_of(each)}
 
-    def counts(self, life: Life, *, is_staged: bool) -> Iterator[tuple[str, int, int]]:
+    def counts(self, life: Life) -> Iterator[tuple[str, int, int]]:
         """What was rented in all: what, how many, how many there was reason for."""
         roles = Counter(self.launched.values())
-        yield "instances", roles[Role.RENDER], life.most_launched
-        yield "staging instances", roles[Role.STAGE], int(is_staged)
-        yield "other instances", roles.total() - roles[Role.RENDER] - roles[Role.STAGE], 0
+        yield "instances", roles[life.role], life.most_launched
+        yield "staging instances", roles[Role.STAGE], life.most_staged
+        yield "other instances", roles.total() - roles[life.role] - roles[Role.STAGE], 0
         # when the farm was dead for long, a staging instance fills another
-        yield "staging volumes", len(self.volumes), int(is_staged) + life.is_filled_here
-        yield "snapshots", len(self.snapshots), int(is_staged)
+        yield "staging volumes", len(self.volumes), life.most_staged + life.is_filled_here
+        yield "snapshots", len(self.snapshots), min(life.most_staged, 1)
 
 
 def everything() -> frozenset[str]:
     """Ids of all that is there and costs money, or would."""
     backend = backend_of()
-    alive = [one.id for one in all_instances() if one.state not in _GONE]
-    return frozenset([*alive, *backend.volumes, *backend.snapshots, *_versions(backend), *_addresses(backend)])
+    alive = [one.id for one in all_instances() if one.state not in GONE]
+    return frozenset([*alive, *backend.volumes, *backend.snapshots, *_versions(backend), *_addresses(backend), *groups()])
 
 
 def _versions(backend: Any) -> Iterator[str]:
@@ -125,6 +132,18 @@ def _versions(backend: Any) -> Iterator[str]:
 
 def _addresses(backend: Any) -> Iterator[str]:
     return iter(backend.addresses)
+
+
+def groups() -> Mapping[str, Any]:
+    """The Auto Scaling groups, by name."""
+    found: Mapping[str, Any] = autoscaling_backends[DEFAULT_ACCOUNT_ID][REGION].autoscaling_groups
+    return found
+
+
+def is_pool_empty() -> bool:
+    """Whether no group has an instance, or is about to have one in the place of one that ended."""
+    is_wanted = any(group.desired_capacity for group in groups().values())
+    return not is_wanted and all(one.state in GONE for one in all_instances())
 
 
 def active_fleets(job: str) -> list[str]:
@@ -180,12 +199,23 @@ class Verdict:
         is_staged = self.life.mode is WorkspaceMode.SNAPSHOT
         if len(kept) != int(is_staged):
             yield Fault(kind=Kind.LEAKED if kept else Kind.ENDED_WRONG, text=f"snapshots are kept: {sorted(kept)}")
-        left = everything() - self.known - kept
+        left = everything() - self.known - kept - self._of_the_pool()
         if left:
             yield Fault(kind=Kind.LEAKED, text=", ".join(sorted(left)))
-        for what, count, most in self.ledger.counts(self.life, is_staged=is_staged) if self.is_calm else ():
+        for what, count, most in self.ledger.counts(self.life) if self.is_calm else ():
             if count > most:
                 yield Fault(kind=Kind.DOUBLED, text=f"{count} {what} were rented in all, where there was reason for {most}")
+
+    def _of_the_pool(self) -> frozenset[str]:
+        """What a farm with a shared pool keeps for the next job: the empty group, and what it would launch by."""
+        if not self.life.is_shared:
+            return frozenset()
+        return frozenset([*groups(), *(name for name in _versions(backend_of()) if "(shared-pool-" in name)])
+
+    def of_rights(self) -> Iterator[Fault]:
+        """Nothing was asked of AWS that the policy of `kiln aws policy` does not allow."""
+        for text in beyond_the_policy(self.account.asked, IDENTITY):
+            yield Fault(kind=Kind.ENDED_WRONG, text=f"not allowed: {text}")
 
     def of_what_is_left(self, job: str) -> Iterator[Fault]:
         """Nothing is left at all, when the job is deleted or its files were kept for long enough."""
