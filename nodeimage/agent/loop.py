@@ -23,7 +23,7 @@ from .interruption import Interruption
 from .orders import Orders
 from .ports import Store, StoreError
 from .rendering import Attempt, Renderer, Result
-from .reports import attempt_entry, opened_entry, undelivered
+from .reports import attempt_entry, log_of, opened_entry, undelivered
 from .surroundings import CannotPrepare, Surroundings
 
 log = logging.getLogger(__name__)
@@ -358,7 +358,7 @@ class Agent:
         folder = attempt.folder if attempt is not None else None
         if folder is not None and result.failure is not None:
             shutil.rmtree(folder, ignore_errors=True)
-        self._add_to_outbox(entry, folder, log_text=result.log_text)
+        self._add_to_outbox(entry, folder, log_text=log_of(result))
         self._held.forget(claim.frame)
         log.info(
             "attempt ended", extra={"frame": claim.frame, "attempt": claim.attempt, "outcome": str(entry.outcome), "why": entry.message}

@@ -44,6 +44,13 @@ def attempt_entry(claim: Claim, result: Result, *, attempt: Attempt | None, open
     )
 
 
+def log_of(result: Result) -> bytes:
+    """What Blender wrote; where it wrote nothing, why the attempt failed: people look for the log of a failed frame."""
+    if result.log_text or result.failure is None:
+        return result.log_text
+    return f"Blender wrote nothing.\n{result.message}\n".encode()
+
+
 def interrupted_entry(claim: Claim, reason: str) -> JournalEntry:
     """A claimed frame is given up through no fault of its own."""
     return JournalEntry(

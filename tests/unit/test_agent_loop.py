@@ -181,6 +181,7 @@ def test_file_that_can_not_be_opened_fails_frames_one_attempt_each(rig: Rig) -> 
     rig.agent().run()
     [failed] = rig.journal(Outcome.FAILED)
     assert (failed.frame, failed.failure, failed.message) == (1, Failure.OPEN, "not a .blend")
+    assert rig.store.body(log_key(JOB, 1, 1)) == b"Blender wrote nothing.\nnot a .blend\n"
 
 
 def test_node_whose_gpu_can_not_be_used_tells_it_and_ends_without_an_attempt_at_any_frame(rig: Rig, short_pauses: None) -> None:
