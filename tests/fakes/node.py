@@ -103,7 +103,7 @@ class FakeNode:
             return None
         for frame in self._candidates(order):
             told = order.requeued.get(frame) or Requeued(attempt=1)
-            nonce = f"{self.name}-{next(self._entries)}"
+            nonce = f"{self.name}-{self.now_ms}-{next(self._entries)}"  # another one after its machine was stopped and started, too
             claim = Claim(node=self.name, frame=frame, attempt=told.attempt, nonce=nonce, at_ms=self.now_ms)
             if self.name not in told.avoid and self.objects.put(claim_key(self.job, frame), claim.to_bytes(), if_absent=True):
                 self.claims[frame] = claim

@@ -148,7 +148,7 @@ def test_a_draft_of_another_is_shown_without_its_forms(site: WebSite, eve: WebSi
 
 def test_the_api_offers_only_what_whoever_asks_may_do(site: WebSite, eve: WebSite) -> None:
     job = site.a_job(JobStatus.RENDERING)
-    assert (site.get(f"/api/v1/jobs/{job}").json or {})["actions"] == ["pause", "cancel"]
+    assert (site.get(f"/api/v1/jobs/{job}").json or {})["actions"] == ["pause", "cancel", "render_again"]
     assert (eve.get(f"/api/v1/jobs/{job}").json or {})["actions"] == []
 
 
