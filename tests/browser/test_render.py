@@ -12,7 +12,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 from .conftest import new_draft
 from .live_farm import CHECKOUT
 
-FRAMES = 12
+FRAMES = 24
 
 
 def done(page: Page) -> int:
@@ -20,7 +20,7 @@ def done(page: Page) -> int:
 
 
 def submit_sample(page: Page) -> str:
-    """Submit twelve small frames on one instance. Returns: the address of the job's page"""
+    """Submit small frames on one instance, so many that a pause comes before the last one. Returns: the address of the job's page"""
     address = new_draft(page)
     page.set_input_files("#pick-files", CHECKOUT / "samples" / "kiln.blend")
     expect(page.locator("#frames")).to_have_value(re.compile(r"^\d+-\d+$"))
