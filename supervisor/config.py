@@ -117,26 +117,26 @@ class RenderConfig(_Section):
     preview_width_px: int = Field(default=480, ge=64, le=1920)
 
 
-class NodeTimes(_Section):
+class _NodeLimits(_Section):
+    idle_s: float = Field(default=300.0, gt=0)
+    unreachable_s: float = Field(default=900.0, gt=0)
+    max_life_s: float = Field(default=86400.0, gt=0)
+
+
+class NodeTimes(_NodeLimits):
     """The times that hold for nodes."""
 
     heartbeat_s: float = Field(default=2.0, gt=0)
     lease_s: float = Field(default=60.0, gt=0)
     poll_s: float = Field(default=1.0, gt=0)
-    idle_s: float = Field(default=300.0, gt=0)
-    unreachable_s: float = Field(default=900.0, gt=0)
-    max_life_s: float = Field(default=86400.0, gt=0)
 
 
-class NodeSettings(_Section):
+class NodeSettings(_NodeLimits):
     """What the configuration says of them. 0: as it suits the cloud"""
 
     heartbeat_s: float = Field(default=0.0, ge=0)
     lease_s: float = Field(default=0.0, ge=0)
     poll_s: float = Field(default=0.0, ge=0)
-    idle_s: float = Field(default=300.0, gt=0)
-    unreachable_s: float = Field(default=900.0, gt=0)
-    max_life_s: float = Field(default=86400.0, gt=0)
 
 
 #: On AWS each heartbeat, and each look at the order, is a request that is paid for.

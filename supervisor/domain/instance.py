@@ -37,5 +37,7 @@ def is_left_to_cloud(interruption_at: datetime | None, *, now: datetime) -> bool
     return interruption_at is not None and now < interruption_at + _BELIEVED_AFTER
 
 
+#: Statuses of an instance that runs or is about to, as far as anybody knows.
+UP = frozenset({InstanceStatus.REQUESTED, InstanceStatus.PENDING, InstanceStatus.RUNNING})
 #: Statuses in which an instance costs money or holds a slot.
 RENTED = frozenset({s for s in InstanceStatus if s is not InstanceStatus.TERMINATED})

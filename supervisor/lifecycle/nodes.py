@@ -10,7 +10,7 @@ import structlog
 
 from nodeimage.protocol import Heartbeat, NodeState
 from supervisor.cloud.ports import RentedInstance
-from supervisor.domain.instance import InstanceStatus
+from supervisor.domain.instance import UP, InstanceStatus
 from supervisor.domain.job import JobStatus
 from supervisor.domain.problem import Problem
 from supervisor.farm import Farm
@@ -32,7 +32,6 @@ _LONGEST_NOTICE = timedelta(minutes=15)
 
 #: What is said of instances of the shared pool in place of a job.
 _POOL = ""
-_AT_WORK = frozenset({InstanceStatus.REQUESTED, InstanceStatus.PENDING, InstanceStatus.RUNNING})
 
 
 def settle_nodes(farm: Farm, tick: Tick, watch: Watch) -> None:
@@ -63,7 +62,7 @@ def _as_shown(tick: Tick, known: dict[str, Instance], known_jobs: frozenset[str]
 
 def _instance(shown: RentedInstance, seen: Instance | None, *, at: datetime) -> Instance:
     status = shown.status
-    if seen and seen.status is InstanceStatus.TERMINATING and status in _AT_WORK:
+    if seen and seen.status is InstanceStatus.TERMINATING and status in UP:
         status = InstanceStatus.TERMINATING  # we asked for its end: the cloud is only late in saying so
     is_gone = status is InstanceStatus.TERMINATED
     was_gone = seen is not None and seen.status is InstanceStatus.TERMINATED
@@ -123,7 +122,7 @@ def _settle_losses(connection: Connection, changed: Iterable[tuple[Instance | No
         is_taken_back = _is_taken_back(instance, tick)
         if not is_taken_back and instance.job != _POOL:
             launches[instance.request_id] = instance
-        if seen is None or seen.status in _AT_WORK:  # that others were given up was told when they were
+        if seen is None or seen.is_up:  # that others were given up was told when they were
             text = f"instance {instance.id} was taken back by the cloud" if is_taken_back else _loss(instance, tick)
             events.add_event(connection, job.id, at=tick.now, text=text)
     for instance in launches.values():
@@ -183,7 +182,7 @@ def _settle_beats(connection: Connection, tick: Tick, known_jobs: frozenset[str]
         by_job.setdefault(is_at.at_job, []).append((is_at, beat.heartbeat))
     for job, mine in by_job.items():
         if job:
-            _begin_frames(connection, job, [(one, beat) for one, beat in mine if beat and one.status in _AT_WORK], at=tick.now)
+            _begin_frames(connection, job, [(one, beat) for one, beat in mine if beat and one.is_up], at=tick.now)
             jobs.touch(connection, job)
 
 

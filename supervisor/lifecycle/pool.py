@@ -31,11 +31,8 @@ def refill(farm: Farm, job: Job, hands: Hands, tick: Tick, watch: Watch) -> None
 
     Repeat:  safe: a launch is written down with its request id before it is asked for
     """
-    if farm.cloud.pool and job.status is JobStatus.LAUNCHING and _snapshot_of(farm, job) is None:
-        _stage_again(farm, job, tick)  # it was paused before its files were ready, or for so long that these are gone
-        return
     if farm.cloud.pool:
-        _say(farm, job, len(hands.at_work), watch.pool.problem or "waiting for an instance of the shared pool" * (not hands.at_work))
+        _wait_for_pool(farm, job, hands, tick, watch)
         return
     in_doubt = [launch for launch in hands.launches if launch.granted is None]
     lacking = within_budget(farm, job, tick, watch, _lacking(job, hands))
@@ -51,6 +48,15 @@ def refill(farm: Farm, job: Job, hands: Hands, tick: Tick, watch: Watch) -> None
             ask_again(farm, job, launch, tick, watch)
     else:
         _launch(farm, job, lacking, hands, tick, watch)
+
+
+def _wait_for_pool(farm: Farm, job: Job, hands: Hands, tick: Tick, watch: Watch) -> None:
+    """Say what a job waits for whose instances are launched for all jobs (`shared`)."""
+    if job.status is JobStatus.LAUNCHING and _snapshot_of(farm, job) is None:
+        _stage_again(farm, job, tick)  # it was paused before its files were ready, or for so long that these are gone
+        return
+    waits = "" if hands.at_work else "waiting for an instance of the shared pool"
+    _say(farm, job, len(hands.at_work), watch.pool.problem or waits)
 
 
 def _lacking(job: Job, hands: Hands) -> int:

@@ -119,8 +119,19 @@ class Supervisor:
         try:
             tend_pool(self._farm, tick, self._watch)
         except CloudError as error:
-            log.warning("shared pool held up", error=str(error))
-            self._watch.pool.problem = f"the shared pool can't be changed at present: {error}"
+            self._say_pool_trouble(str(error))
+        except Exception as error:
+            if self._say_pool_trouble(f"{type(error).__name__}: {error}"):
+                log.exception("shared pool not seen to")
+
+    def _say_pool_trouble(self, said: str) -> bool:
+        """Tell the jobs that wait for the shared pool why it stays as it is. Returns: whether it is news"""
+        problem = f"the shared pool can't be changed at present: {said}"
+        if problem == self._watch.pool.problem:
+            return False
+        self._watch.pool.problem = problem
+        log.warning("shared pool held up", error=said)
+        return True
 
     def _run_steps(self, job: Job, tick: Tick) -> float | None:
         """Run steps for as long as they move the job on. Returns: what the last one did"""

@@ -12,6 +12,7 @@ from nodeimage.launch import PoolJob, PoolOrder
 from nodeimage.protocol import POOL_KEY, NodeState
 from supervisor.cloud.ports import Pool
 from supervisor.domain import eta
+from supervisor.domain.blender import numbers_of, series_name, series_of
 from supervisor.domain.instance import InstanceStatus
 from supervisor.domain.job import JobStatus
 from supervisor.domain.pool import Waiting, instances_wanted, lives_for
@@ -89,11 +90,14 @@ def _keep_order(farm: Farm, served: Sequence[Job], pool: PoolWatch) -> None:
 
 def _blender(farm: Farm, job: Job) -> str:
     """The series of Blender that a job is rendered with."""
+    if numbers_of(job.blender_version):  # as of all but those that an older farm submitted; asked with every tick
+        return series_name(series_of(job.blender_version))
     with farm.db.read() as connection:
         main = files.file_by_id(connection, job.main_file_id or "", job=job.id)
     assert main is not None, "a submitted job has a main file, and its files stay"
     assert main.inspection is not None, "no job is submitted whose main file was not read"
-    return ".".join(map(str, blender_for(farm, job, main.inspection)[:2]))
+    major, minor, *_ = blender_for(farm, job, main.inspection)
+    return series_name((major, minor))
 
 
 def _replace_doomed(pool: Pool, members: Iterable[Instance], tick: Tick) -> list[Instance]:

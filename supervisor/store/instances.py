@@ -12,13 +12,10 @@ from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select,
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from nodeimage.protocol import Heartbeat
-from supervisor.domain.instance import RENTED, InstanceStatus, Market, is_left_to_cloud
+from supervisor.domain.instance import RENTED, UP, InstanceStatus, Market, is_left_to_cloud
 
 from .encoding import heartbeat_from_json, heartbeat_to_json
 from .schema import instances, launches
-
-#: Statuses of an instance that runs or is about to, as far as anybody knows.
-_UP = frozenset({InstanceStatus.REQUESTED, InstanceStatus.PENDING, InstanceStatus.RUNNING})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +64,7 @@ class Instance:
     @property
     def is_up(self) -> bool:
         """Say whether it runs or is about to, as far as anybody knows: one that is stopped or ending is not."""
-        return self.status in _UP
+        return self.status in UP
 
     @property
     def at_job(self) -> str:
@@ -235,7 +232,7 @@ def up_of_jobs(connection: Connection, job_ids: Iterable[str]) -> dict[str, list
     ids = list(job_ids)
     at_one = instances.c.job_id.in_(ids) | instances.c.works_for.in_(ids)
     found: dict[str, list[Instance]] = {}
-    for row in connection.execute(select(instances).where(instances.c.status.in_(_UP) & at_one)):
+    for row in connection.execute(select(instances).where(instances.c.status.in_(UP) & at_one)):
         one = _instance(row)
         found.setdefault(one.at_job, []).append(one)
     return found

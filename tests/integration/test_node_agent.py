@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ import pytest
 
 from nodeimage import protocol
 from nodeimage.protocol import Action, Claim, Heartbeat, JournalEntry, NodeConfig, NodeState, Order, Outcome, RenderSettings, Task
+from supervisor.cloud.local import processes
 from supervisor.cloud.local.seaweedfs import SeaweedFS
 from supervisor.cloud.s3 import S3ObjectStore
+from tests.waiting import wait_until
 
 from .blender_here import PATIENCE_S, blender_command, make_scenes
 
@@ -43,34 +46,22 @@ class NodeProcess:
         return Heartbeat.from_bytes(stored.body) if stored else None
 
     def wait_until_rendering(self) -> Heartbeat:
-        wait_until(lambda: (beat := self.heartbeat()) is not None and beat.state is NodeState.RENDERING and bool(beat.phase))
+        wait_until(
+            lambda: (beat := self.heartbeat()) is not None and beat.state is NodeState.RENDERING and bool(beat.phase),
+            timeout_s=PATIENCE_S,
+            what="a frame being rendered",
+        )
         beat = self.heartbeat()
         assert beat is not None
         return beat
 
     def blenders(self) -> list[int]:
         """The Blender processes of this node: they are known by their home."""
-        return [pid for pid in all_pids() if environment_of(pid).get("HOME") == f"{self.config.home}/blender"]
+        return [process.pid for process in processes.with_environment(f"HOME={self.config.home}/blender\0")]
 
 
-def all_pids() -> list[int]:
-    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
-
-
-def environment_of(pid: int) -> dict[str, str]:
-    try:
-        pairs = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace").split("\0")
-    except OSError:
-        return {}
-    return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
-
-
-def wait_until(is_so: Callable[[], bool]) -> None:
-    """Wait for something in the store or among processes, which can't call us."""
-    until = time.monotonic() + PATIENCE_S
-    while not is_so():
-        assert time.monotonic() < until, "it never came"
-        time.sleep(0.02)
+def _has_no_blender(node: NodeProcess) -> bool:
+    return not node.blenders()
 
 
 Start = Callable[..., NodeProcess]
@@ -107,7 +98,7 @@ def start(weed: SeaweedFS, object_store: S3ObjectStore, workspace: Path, tmp_pat
     for node in started:
         node.process.kill()
         node.process.wait()
-        wait_until(lambda node=node: node.blenders() == [])  # type: ignore[misc]
+        wait_until(partial(_has_no_blender, node), timeout_s=PATIENCE_S)
 
 
 def put_order(store: S3ObjectStore, job: str, *tasks: tuple[str, range], action: Action = Action.RENDER, **settings: Any) -> None:
@@ -167,7 +158,7 @@ def test_blender_dies_with_an_agent_that_is_killed(start: Start, object_store: S
     node.wait_until_rendering()
     assert len(node.blenders()) == 1
     node.process.kill()
-    wait_until(lambda: node.blenders() == [])
+    wait_until(partial(_has_no_blender, node), timeout_s=PATIENCE_S)
 
 
 def test_killed_agents_claim_is_given_back_by_the_next_one_in_its_home(start: Start, object_store: S3ObjectStore) -> None:
@@ -198,7 +189,7 @@ def test_blender_that_crashes_costs_one_attempt_of_one_frame(start: Start, objec
     [blender] = node.blenders()
     put_order(object_store, "job_crash", ("node_a", range(1, 3)), samples=1)
     os.kill(blender, signal.SIGSEGV)
-    wait_until(lambda: len(journal(object_store, "job_crash", Outcome.FINISHED)) == 1)
+    wait_until(lambda: len(journal(object_store, "job_crash", Outcome.FINISHED)) == 1, timeout_s=PATIENCE_S)
     [failed] = journal(object_store, "job_crash", Outcome.FAILED)
     assert (failed.frame, failed.failure) == (1, protocol.Failure.CRASH)
     log = object_store.get(protocol.log_key("job_crash", 1, 1))
@@ -208,7 +199,7 @@ def test_blender_that_crashes_costs_one_attempt_of_one_frame(start: Start, objec
 
 def test_agent_ends_quickly_when_told_although_no_store_answers(start: Start) -> None:
     node = start("job_silent", endpoint="http://127.0.0.1:9")
-    wait_until(lambda: node.blenders() != [])
+    wait_until(node.blenders, timeout_s=PATIENCE_S)
     told_at = time.monotonic()
     node.process.terminate()
     assert node.process.wait(PATIENCE_S) == 0

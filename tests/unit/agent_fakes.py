@@ -31,6 +31,7 @@ from nodeimage.protocol import (
     claim_key,
     journal_prefix,
     order_key,
+    output_key,
     runs_of,
     status_key,
 )
@@ -259,3 +260,9 @@ class Rig:
         """The claim on a frame, if there is one."""
         key = claim_key(JOB, frame)
         return Claim.from_bytes(self.store.body(key)) if self.store.has(key) else None
+
+
+def rendered(rig: Rig, frame: int) -> dict[str, object]:
+    """What the stand-in for Blender wrote as the frame."""
+    told: dict[str, object] = json.loads(rig.store.body(output_key(JOB, frame, f"shot_{frame:04d}.png")))
+    return told

@@ -27,11 +27,6 @@ from supervisor.store.frames import Delivery
 from tests.fakes.farm import FakeFarm
 
 
-@pytest.fixture
-def bench(tmp_path: Path) -> FakeFarm:
-    return FakeFarm.open(tmp_path)
-
-
 def a_body(frame: int, length: int = 3000) -> bytes:
     return (f"frame {frame} ".encode() * length)[:length]
 

@@ -28,11 +28,6 @@ MIB = 1 << 20
 PART = 16 * MIB
 
 
-@pytest.fixture
-def bench(tmp_path: Path) -> FakeFarm:
-    return FakeFarm.open(tmp_path)
-
-
 def send(bench: FakeFarm, job: str, plan: UploadPlan, body: bytes, *, numbers: tuple[int, ...] | None = None) -> list[tuple[int, str]]:
     """Send an upload's missing parts, as the app does. Returns: (number, ETag) of all parts"""
     sent = [(part.number, part.etag) for part in plan.received]

@@ -16,16 +16,6 @@ from tests.fakes.farm import FakeFarm, an_image, an_inspection
 from tests.fakes.node import FakeNode, FakeNodes
 
 
-@pytest.fixture
-def bench(tmp_path: Path) -> FakeFarm:
-    return FakeFarm.open(tmp_path)
-
-
-@pytest.fixture
-def nodes(bench: FakeFarm) -> FakeNodes:
-    return FakeNodes(bench)
-
-
 def _rendering(bench: FakeFarm, *, frames: str = "1-4", instances: int = 1) -> str:
     job = bench.a_submitted_job(frames=frames, instances=instances)
     bench.tick()

@@ -258,11 +258,6 @@ def test_inspection_survives_the_way_through_json(tmp_path: Path) -> None:
     assert inspection_from_json(json.loads(json.dumps(inspection_to_json(found)))) == found
 
 
-@pytest.fixture
-def bench(tmp_path: Path) -> FakeFarm:
-    return FakeFarm.open(tmp_path)
-
-
 def test_uploaded_blend_is_ready_with_its_inspection(bench: FakeFarm) -> None:
     job, body = bench.a_draft(blend=None), (DATA / "scene-4.5.blend").read_bytes()
     view = commands.put_file(bench.farm, job, path="film/shot.blend", source=io.BytesIO(body), length=len(body))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
 
@@ -16,12 +15,6 @@ from supervisor.domain.instance import Market
 from supervisor.domain.job import JobStatus
 from supervisor.domain.settings import JobSettings
 from tests.fakes.farm import FakeFarm, an_inspection
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> FakeFarm:
-    return FakeFarm.open(tmp_path)
-
 
 QUOTA = Check(name="quota", is_ok=False, text="the account may run no G instances", remedy="ask AWS for more")
 DEAR = Check(name="spot price", is_ok=False, is_warning=True, text="spot costs more than the highest price", remedy="raise it")

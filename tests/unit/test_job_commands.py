@@ -22,11 +22,6 @@ from supervisor.store import deletions, jobs
 from tests.fakes.farm import FakeFarm, a_scene, an_image, an_inspection
 
 
-@pytest.fixture
-def bench(tmp_path: Path) -> FakeFarm:
-    return FakeFarm.open(tmp_path)
-
-
 def test_a_new_job_is_a_draft_that_says_what_it_lacks(bench: FakeFarm) -> None:
     job = commands.create_job(bench.farm, name="  Shot\n 12 ", owner_id=None)
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from nodeimage.protocol import NodeState, claims_prefix, order_key
 from supervisor import queries
 from supervisor.commands import jobs as commands
@@ -13,16 +11,6 @@ from supervisor.domain.frame import FrameStatus
 from supervisor.domain.job import JobStatus
 from tests.fakes.farm import FakeFarm
 from tests.fakes.node import FakeNodes
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> FakeFarm:
-    return FakeFarm.open(tmp_path)
-
-
-@pytest.fixture
-def nodes(bench: FakeFarm) -> FakeNodes:
-    return FakeNodes(bench)
 
 
 def test_a_job_is_launched_in_the_tick_that_follows_its_submission(bench: FakeFarm) -> None:

@@ -29,11 +29,6 @@ def bench(tmp_path: Path) -> FakeFarm:
     return bench
 
 
-@pytest.fixture
-def nodes(bench: FakeFarm) -> FakeNodes:
-    return FakeNodes(bench)
-
-
 def _rendering(bench: FakeFarm, *, frames: str, count: int, market: Market = Market.ON_DEMAND) -> str:
     job = bench.a_submitted_job(frames=frames, instances=count, settings=JobSettings(market=market))
     bench.tick()

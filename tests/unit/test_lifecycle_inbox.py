@@ -6,8 +6,6 @@ import io
 import zipfile
 from pathlib import Path
 
-import pytest
-
 from nodeimage.protocol import INBOX_PREFIX
 from supervisor import queries
 from supervisor.cloud.ports import Unreachable
@@ -17,11 +15,6 @@ from supervisor.lifecycle.intake import check_pending
 from tests.fakes.farm import FakeFarm
 
 SAMPLE = Path(__file__).parents[2] / "samples" / "kiln.blend"
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> FakeFarm:
-    return FakeFarm.open(tmp_path)
 
 
 def _drop(bench: FakeFarm, name: str, body: bytes) -> None:

@@ -29,11 +29,6 @@ def bench(tmp_path: Path) -> FakeFarm:
     return bench
 
 
-@pytest.fixture
-def nodes(bench: FakeFarm) -> FakeNodes:
-    return FakeNodes(bench)
-
-
 def _rendering(bench: FakeFarm, nodes: FakeNodes, *, frames: str = "1-10", count: int = 2) -> str:
     """A job on spot instances, each with a frame in hand."""
     job = bench.a_submitted_job(frames=frames, instances=count, settings=JobSettings(market=Market.SPOT))

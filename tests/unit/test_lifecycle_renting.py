@@ -33,11 +33,6 @@ def bench(tmp_path: Path) -> FakeFarm:
     return FakeFarm.open(tmp_path, config=_config(fallback_minutes=10))
 
 
-@pytest.fixture
-def nodes(bench: FakeFarm) -> FakeNodes:
-    return FakeNodes(bench)
-
-
 def _rendering(bench: FakeFarm, *, frames: str, count: int, settings: JobSettings | None = None) -> str:
     job = bench.a_submitted_job(frames=frames, instances=count, settings=settings)
     bench.tick()

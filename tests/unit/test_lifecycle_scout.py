@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
 from nodeimage.protocol import Finding
 from supervisor import queries
 from supervisor.commands import jobs as commands
@@ -17,16 +15,6 @@ from tests.fakes.farm import FakeFarm, a_renting_farm
 from tests.fakes.node import FakeNodes
 
 SCOUT = JobSettings(scout=True)
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> FakeFarm:
-    return FakeFarm.open(tmp_path)
-
-
-@pytest.fixture
-def nodes(bench: FakeFarm) -> FakeNodes:
-    return FakeNodes(bench)
 
 
 def run_until(bench: FakeFarm, nodes: FakeNodes, job: str, *statuses: JobStatus) -> JobStatus:

@@ -2,89 +2,42 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from nodeimage.launch import PoolOrder
-from nodeimage.protocol import POOL_KEY, Action, NodeState, Order, claims_prefix, order_key
+from nodeimage.protocol import POOL_KEY, Action, claims_prefix
 from supervisor import queries
 from supervisor.cloud.ports import BlenderFound, Refused, Throttled
 from supervisor.commands import jobs as commands
-from supervisor.config import CloudConfig, Config, LaunchConfig, MoneyConfig, PoolConfig
+from supervisor.config import Config
 from supervisor.domain.frame import FrameStatus
-from supervisor.domain.instance import InstanceStatus, Market
-from supervisor.domain.job import ENDED, JobStatus
+from supervisor.domain.instance import InstanceStatus
+from supervisor.domain.job import JobStatus
 from supervisor.domain.settings import JobSettings
 from supervisor.domain.workspace import WorkspaceMode
-from supervisor.lifecycle.books import Books
 from supervisor.lifecycle.intake import check_pending
 from supervisor.lifecycle.sweep import sweep
-from supervisor.spending import month_spent, usd_per_h
 from supervisor.store import instances, jobs
 from tests.fakes.farm import FakeFarm
-from tests.fakes.node import FakeNode, FakeNodes
+from tests.fakes.node import FakeNodes
 
-
-def _config(*, least: int = 0, most: int = 8) -> Config:
-    return Config(
-        cloud=CloudConfig(provider="aws"),
-        money=MoneyConfig(max_usd_per_month=0),
-        launch=LaunchConfig(max_instances=100),
-        pool=PoolConfig(mode="shared", min_instances=least, max_instances=most),
-    )
+from .shared_pool import a_job, order_of, run_jobs, served, shared_config, ticks
 
 
 @pytest.fixture
 def bench(tmp_path: Path) -> FakeFarm:
-    return FakeFarm.open(tmp_path, config=_config())
-
-
-@pytest.fixture
-def nodes(bench: FakeFarm) -> FakeNodes:
-    return FakeNodes(bench)
-
-
-def _ticks(bench: FakeFarm, number: int, *, after_s: float = 1.0) -> None:
-    for _ in range(number):
-        bench.tick(after_s=after_s)
-
-
-def _run(bench: FakeFarm, nodes: FakeNodes, *ids: str, turns: int = 80) -> list[JobStatus]:
-    for _ in range(turns):
-        bench.tick()
-        nodes.work()
-        if all(bench.status(job) in ENDED for job in ids):
-            break
-    return [bench.status(job) for job in ids]
-
-
-def _served(bench: FakeFarm) -> list[str]:
-    stored = bench.cloud.objects.get(POOL_KEY)
-    assert stored is not None
-    return [each.job for each in PoolOrder.from_bytes(stored.body).jobs]
-
-
-def _order(bench: FakeFarm, job: str) -> Order:
-    stored = bench.cloud.objects.get(order_key(job))
-    assert stored is not None
-    return Order.from_bytes(stored.body)
-
-
-def _a_job(bench: FakeFarm, *, frames: str = "1-4", priority: int = 50) -> str:
-    job = bench.a_submitted_job(frames=frames, settings=JobSettings(priority=priority))
-    bench.clock.pass_s(1)
-    return job
+    return FakeFarm.open(tmp_path, config=shared_config())
 
 
 # A job's way
 
 
 def test_jobs_are_rendered_on_the_pool_and_nothing_is_launched_for_them(bench: FakeFarm, nodes: FakeNodes) -> None:
-    first, second = _a_job(bench, frames="1-5"), _a_job(bench, frames="1-3")
+    first, second = a_job(bench, frames="1-5"), a_job(bench, frames="1-3")
 
-    assert _run(bench, nodes, first, second) == [JobStatus.COMPLETED] * 2
+    assert run_jobs(bench, nodes, first, second) == [JobStatus.COMPLETED] * 2
 
     assert bench.cloud.compute.launches == []
     assert bench.cloud.pool.members(), "the pool outlives its jobs"
@@ -92,22 +45,22 @@ def test_jobs_are_rendered_on_the_pool_and_nothing_is_launched_for_them(bench: F
 
 
 def test_a_job_waits_for_a_node_renders_when_one_is_at_it_and_waits_again(bench: FakeFarm, nodes: FakeNodes) -> None:
-    job = _a_job(bench, frames="1-3")
-    _ticks(bench, 2)
+    job = a_job(bench, frames="1-3")
+    ticks(bench, 2)
     assert bench.status(job) is JobStatus.LAUNCHING
     assert queries.job_summary(bench.farm, job).reason == "waiting for an instance of the shared pool"
 
     node = nodes.only()
     assert node.take_job() == job
-    _ticks(bench, 2)
+    ticks(bench, 2)
     assert bench.status(job) is JobStatus.RENDERING
     assert [one.id for one in queries.job_instances(bench.farm, job)] == [node.instance.id]
     assert queries.job_summary(bench.farm, job).instances_running == 1
-    assert _order(bench, job).tasks[0].node == node.name
+    assert order_of(bench, job).tasks[0].node == node.name
 
     node.deliver(min(node.claims))
     node.leave_job()
-    _ticks(bench, 2)
+    ticks(bench, 2)
     assert bench.status(job) is JobStatus.LAUNCHING
     assert queries.job_instances(bench.farm, job) == []
 
@@ -116,29 +69,29 @@ def test_a_job_that_was_paused_before_its_files_were_ready_is_made_ready_when_it
     job = bench.a_draft()
     bench.a_file(job, "cache/smoke.vdb", is_read=False)
     commands.submit_job(bench.farm, job)
-    _ticks(bench, 1)
+    ticks(bench, 1)
     assert bench.status(job) is JobStatus.STAGING
     commands.pause_job(bench.farm, job)
-    _ticks(bench, 2)
+    ticks(bench, 2)
     assert bench.status(job) is JobStatus.PAUSED
     assert list(bench.cloud.workspaces.jobs()) == []
     check_pending(bench.farm)
 
     commands.resume_job(bench.farm, job)
-    assert _run(bench, nodes, job) == [JobStatus.COMPLETED]
+    assert run_jobs(bench, nodes, job) == [JobStatus.COMPLETED]
 
     assert list(bench.cloud.workspaces.jobs()) == [job]
 
 
 def test_nodes_are_told_of_jobs_by_priority_and_of_equals_the_earlier_first(bench: FakeFarm) -> None:
-    middle, late, high = _a_job(bench), _a_job(bench), _a_job(bench, priority=90)
+    middle, late, high = a_job(bench), a_job(bench), a_job(bench, priority=90)
 
-    _ticks(bench, 2)
-    assert _served(bench) == [high, middle, late]
+    ticks(bench, 2)
+    assert served(bench) == [high, middle, late]
     commands.cancel_job(bench.farm, high)
-    _ticks(bench, 2)
+    ticks(bench, 2)
 
-    assert _served(bench) == [middle, late]
+    assert served(bench) == [middle, late]
 
 
 def test_nodes_are_told_which_blender_a_job_was_given_whatever_the_farm_has_since(bench: FakeFarm) -> None:
@@ -148,21 +101,21 @@ def test_nodes_are_told_which_blender_a_job_was_given_whatever_the_farm_has_sinc
     ]
     asked = [bench.a_submitted_job(settings=JobSettings(blender=series)) for series in (None, "5.2")]
     bench.cloud.premises.blenders_found.append(BlenderFound(version="5.3.0", where="a new image"))
-    _ticks(bench, 4)
+    ticks(bench, 4)
     stored = bench.cloud.objects.get(POOL_KEY)
     assert stored is not None
     assert {each.job: each.blender for each in PoolOrder.from_bytes(stored.body).jobs} == dict(zip(asked, ("4.5", "5.2"), strict=True))
 
 
 def test_the_pools_order_is_written_when_it_changes_and_not_otherwise(bench: FakeFarm) -> None:
-    _a_job(bench)
-    _ticks(bench, 3)
+    a_job(bench)
+    ticks(bench, 3)
     before = bench.cloud.objects.writes.count(POOL_KEY)
 
-    _ticks(bench, 5)
+    ticks(bench, 5)
     assert bench.cloud.objects.writes.count(POOL_KEY) == before == 1
-    _a_job(bench)
-    _ticks(bench, 2)
+    a_job(bench)
+    ticks(bench, 2)
 
     assert bench.cloud.objects.writes.count(POOL_KEY) == 2
 
@@ -178,38 +131,38 @@ def test_the_pools_order_is_written_when_it_changes_and_not_otherwise(bench: Fak
 def test_a_job_that_ends_waits_for_its_nodes_to_leave_and_ends_none_of_them(
     bench: FakeFarm, nodes: FakeNodes, wish: object, action: Action, ended: JobStatus
 ) -> None:
-    job = _a_job(bench)
-    _ticks(bench, 2)
+    job = a_job(bench)
+    ticks(bench, 2)
     node = nodes.only()
     node.take_job()
     bench.tick()
 
     assert callable(wish)
     wish(bench.farm, job)
-    _ticks(bench, 2)
+    ticks(bench, 2)
     assert bench.status(job) is JobStatus.RELEASING
-    assert _order(bench, job).action is action
+    assert order_of(bench, job).action is action
     node.interrupt(min(node.claims))
     node.leave_job()
-    _ticks(bench, 2)
+    ticks(bench, 2)
 
     assert bench.status(job) is ended
     assert [one.status for one in bench.cloud.compute.alive()] == [InstanceStatus.RUNNING]
 
 
 def test_an_ordered_job_is_handed_to_one_node_of_the_pool(bench: FakeFarm, nodes: FakeNodes) -> None:
-    others = _a_job(bench, frames="1-40")
-    _ticks(bench, 2)
+    others = a_job(bench, frames="1-40")
+    ticks(bench, 2)
     for node in nodes.alive():
         node.leave_job()
-    job = _a_job(bench, frames="1-3", priority=90)
+    job = a_job(bench, frames="1-3", priority=90)
     with bench.farm.db.write() as connection:
         jobs.change_job(connection, job, ordered=True)
-    _ticks(bench, 2)
+    ticks(bench, 2)
 
-    named = _order(bench, job).tasks[0].node
+    named = order_of(bench, job).tasks[0].node
     assert named in {node.name for node in nodes.alive()}
-    assert _run(bench, nodes, job) == [JobStatus.COMPLETED]
+    assert run_jobs(bench, nodes, job) == [JobStatus.COMPLETED]
     with bench.farm.db.read() as connection:
         rendered_by = {row[0] for row in connection.exec_driver_sql("SELECT DISTINCT node FROM attempts WHERE job_id = ?", (job,))}
     assert rendered_by == {named}
@@ -220,31 +173,31 @@ def test_an_ordered_job_is_handed_to_one_node_of_the_pool(bench: FakeFarm, nodes
 
 
 def test_what_a_lost_node_of_the_pool_had_claimed_is_rendered_by_another(bench: FakeFarm, nodes: FakeNodes) -> None:
-    job = _a_job(bench, frames="1-3")
-    _ticks(bench, 2)
+    job = a_job(bench, frames="1-3")
+    ticks(bench, 2)
     lost = nodes.only()
     lost.take_job()
     bench.tick()
     (frame,) = lost.claims
 
     bench.cloud.compute.end_instance(lost.instance.id)
-    _ticks(bench, 2)
+    ticks(bench, 2)
     assert queries.job_frame(bench.farm, job, frame).status is FrameStatus.QUEUED
     assert not bench.cloud.objects.keys(claims_prefix(job))
 
-    assert _run(bench, nodes, job) == [JobStatus.COMPLETED]
+    assert run_jobs(bench, nodes, job) == [JobStatus.COMPLETED]
 
 
 def test_claims_of_a_lost_node_are_freed_at_every_job_that_it_told_nobody_of(bench: FakeFarm, nodes: FakeNodes) -> None:
-    first, second = _a_job(bench, frames="1-30"), _a_job(bench, frames="1-30")
-    _ticks(bench, 2)
+    first, second = a_job(bench, frames="1-30"), a_job(bench, frames="1-30")
+    ticks(bench, 2)
     lost = nodes.alive()[0]
     for job in (first, second):
         lost.at_job = job
         assert lost.claim() == 1
 
     bench.cloud.compute.end_instance(lost.instance.id)
-    _ticks(bench, 2)
+    ticks(bench, 2)
 
     assert [key for job in (first, second) for key in bench.cloud.objects.keys(claims_prefix(job))] == []
     with bench.farm.db.read() as connection:
@@ -252,8 +205,8 @@ def test_claims_of_a_lost_node_are_freed_at_every_job_that_it_told_nobody_of(ben
 
 
 def test_claims_are_freed_later_at_a_job_that_was_in_trouble_when_the_node_was_lost(bench: FakeFarm, nodes: FakeNodes) -> None:
-    first, second = _a_job(bench, frames="1-30"), _a_job(bench, frames="1-30")
-    _ticks(bench, 2)
+    first, second = a_job(bench, frames="1-30"), a_job(bench, frames="1-30")
+    ticks(bench, 2)
     lost = nodes.alive()[0]
     for job in (first, second):
         lost.at_job = job
@@ -261,18 +214,18 @@ def test_claims_are_freed_later_at_a_job_that_was_in_trouble_when_the_node_was_l
     bench.cloud.compute.end_instance(lost.instance.id)
     bench.cloud.objects.fail_next(Throttled("slow down"), call="delete")
 
-    _ticks(bench, 3)
+    ticks(bench, 3)
 
     assert [key for job in (first, second) for key in bench.cloud.objects.keys(claims_prefix(job))] == []
 
 
 def test_a_node_of_the_pool_that_is_silent_is_given_up_and_the_group_replaces_it(bench: FakeFarm, nodes: FakeNodes) -> None:
-    job = _a_job(bench)
-    _ticks(bench, 2)
+    job = a_job(bench)
+    ticks(bench, 2)
     silent = nodes.only()
     silent.take_job()
 
-    _ticks(bench, 11, after_s=10)
+    ticks(bench, 11, after_s=10)
 
     assert silent.instance.id not in {one.id for one in bench.cloud.compute.alive()}
     assert len(bench.cloud.pool.members()) == 1
@@ -280,21 +233,21 @@ def test_a_node_of_the_pool_that_is_silent_is_given_up_and_the_group_replaces_it
 
 
 def test_another_instance_takes_the_place_of_one_that_the_cloud_takes_back(bench: FakeFarm, nodes: FakeNodes) -> None:
-    job = _a_job(bench, frames="1-3")
-    _ticks(bench, 2)
+    job = a_job(bench, frames="1-3")
+    ticks(bench, 2)
     doomed = nodes.only()
     doomed.take_job()
     bench.tick()
 
     doomed.hear_notice()
-    _ticks(bench, 2)
+    ticks(bench, 2)
 
     assert len(bench.cloud.pool.members()) == 1
     assert doomed.instance.id not in bench.cloud.pool.members()
     assert doomed.instance.id in {one.id for one in bench.cloud.compute.alive()}
     doomed.deliver(min(doomed.claims))
     bench.cloud.compute.take_back(doomed.instance.id)
-    assert _run(bench, nodes, job) == [JobStatus.COMPLETED]
+    assert run_jobs(bench, nodes, job) == [JobStatus.COMPLETED]
     assert bench.cloud.pool.desired == 1
 
 
@@ -302,37 +255,37 @@ def test_another_instance_takes_the_place_of_one_that_the_cloud_takes_back(bench
 
 
 def test_the_pool_grows_with_what_waits_and_frames_that_are_known_to_be_quick_need_fewer(bench: FakeFarm, nodes: FakeNodes) -> None:
-    job = _a_job(bench, frames="1-60")
-    _ticks(bench, 2)
+    job = a_job(bench, frames="1-60")
+    ticks(bench, 2)
     assert bench.cloud.pool.desired == 6, "60 frames of a minute each, as long as nothing is known"
 
     for node in nodes.alive():
         node.take_job()
         node.deliver(min(node.claims), render_s=2.0)
-    _ticks(bench, 2)
+    ticks(bench, 2)
 
     with bench.farm.db.read() as connection:
         assert len([one for one in instances.pool_instances(connection) if one.is_rented]) == 6, "none that is there is ended for it"
     bench.cloud.compute.end_instance(nodes.alive()[0].instance.id)
-    _ticks(bench, 2)
+    ticks(bench, 2)
     assert bench.cloud.pool.desired == 5
     assert bench.status(job) is JobStatus.RENDERING
 
 
 def test_the_pool_is_never_larger_than_it_may_be(tmp_path: Path) -> None:
-    bench = FakeFarm.open(tmp_path, config=_config(most=3))
-    _a_job(bench, frames="1-500")
+    bench = FakeFarm.open(tmp_path, config=shared_config(most=3))
+    a_job(bench, frames="1-500")
 
-    _ticks(bench, 3)
+    ticks(bench, 3)
 
     assert len(bench.cloud.pool.members()) == 3
 
 
 def test_instances_without_a_job_are_given_back_after_a_while_down_to_the_least(tmp_path: Path) -> None:
-    bench = FakeFarm.open(tmp_path, config=_config(least=1))
+    bench = FakeFarm.open(tmp_path, config=shared_config(least=1))
     nodes = FakeNodes(bench)
-    job = _a_job(bench, frames="1-30")
-    assert _run(bench, nodes, job) == [JobStatus.COMPLETED]
+    job = a_job(bench, frames="1-30")
+    assert run_jobs(bench, nodes, job) == [JobStatus.COMPLETED]
     assert len(bench.cloud.pool.members()) == 3
 
     for _ in range(31):
@@ -344,59 +297,71 @@ def test_instances_without_a_job_are_given_back_after_a_while_down_to_the_least(
 
 
 def test_an_instance_that_is_between_two_jobs_is_kept(bench: FakeFarm, nodes: FakeNodes) -> None:
-    first = _a_job(bench, frames="1-2")
-    _run(bench, nodes, first)
+    first = a_job(bench, frames="1-2")
+    run_jobs(bench, nodes, first)
     for _ in range(20):
         nodes.work()
         bench.tick(after_s=10)
-    second = _a_job(bench, frames="1-2")
+    second = a_job(bench, frames="1-2")
 
-    assert _run(bench, nodes, second) == [JobStatus.COMPLETED]
+    assert run_jobs(bench, nodes, second) == [JobStatus.COMPLETED]
     assert len({one.id for one in bench.cloud.compute.instances()}) == 1
 
 
 def test_a_pool_without_capacity_says_why_and_is_looked_at_twice_a_minute(bench: FakeFarm) -> None:
-    job = _a_job(bench)
+    job = a_job(bench)
     bench.cloud.pool.capacity = 0
     bench.cloud.pool.why = "no c7i.4xlarge in us-east-1a"
 
-    _ticks(bench, 3)
+    ticks(bench, 3)
     assert "waiting for an instance of the shared pool: no c7i.4xlarge in us-east-1a" in queries.job_summary(bench.farm, job).reason
     bench.cloud.pool.why = "no c7a.4xlarge either"
-    _ticks(bench, 3)
+    ticks(bench, 3)
     assert "c7i" in queries.job_summary(bench.farm, job).reason
-    _ticks(bench, 4, after_s=10)
+    ticks(bench, 4, after_s=10)
 
     assert "no c7a.4xlarge either" in queries.job_summary(bench.farm, job).reason
 
 
 def test_a_pool_that_can_not_be_changed_is_tried_again_and_jobs_say_so(bench: FakeFarm) -> None:
-    job = _a_job(bench)
+    job = a_job(bench)
     bench.cloud.pool.fail_next(Refused("not authorised to create the group"), times=2, call="resize")
 
-    _ticks(bench, 2)
+    ticks(bench, 2)
     assert "not authorised to create the group" in queries.job_summary(bench.farm, job).reason
-    _ticks(bench, 2)
+    ticks(bench, 2)
+
+    assert len(bench.cloud.pool.members()) == 1
+
+
+def test_a_fault_of_the_farms_own_in_the_pool_ends_no_tick_and_jobs_say_so(bench: FakeFarm) -> None:
+    job = a_job(bench)
+    bench.cloud.pool.fail_next(ZeroDivisionError("no zone at all"), times=2, call="resize")
+
+    ticks(bench, 2)
+    assert "ZeroDivisionError: no zone at all" in queries.job_summary(bench.farm, job).reason
+    assert queries.health(bench.farm).is_alive
+    ticks(bench, 2)
 
     assert len(bench.cloud.pool.members()) == 1
 
 
 def test_instances_that_end_before_they_come_to_a_job_are_tried_one_at_a_time(bench: FakeFarm) -> None:
-    job = _a_job(bench, frames="1-80")
-    _ticks(bench, 2)
+    job = a_job(bench, frames="1-80")
+    ticks(bench, 2)
     assert len(bench.cloud.pool.members()) == 8
 
     for id in bench.cloud.pool.members():
         bench.cloud.compute.end_instance(id, note="no graphics driver")
-    _ticks(bench, 3)
+    ticks(bench, 3)
 
     assert len(bench.cloud.pool.members()) == 1
     assert "ended before they came to a job; one is tried at a time" in queries.job_summary(bench.farm, job).reason
 
 
 def test_the_group_is_told_when_to_empty_itself_should_the_farm_fall_silent(bench: FakeFarm, nodes: FakeNodes) -> None:
-    job = _a_job(bench, frames="1-60")
-    _ticks(bench, 2)
+    job = a_job(bench, frames="1-60")
+    ticks(bench, 2)
     until = bench.cloud.pool.until
     assert until is not None
     assert 1.2 < (until - bench.clock()).total_seconds() / 3600 < 1.3, "60 minutes' work on six instances, half as long again, and an hour"
@@ -405,13 +370,13 @@ def test_the_group_is_told_when_to_empty_itself_should_the_farm_fall_silent(benc
     bench.clock.pass_s(3 * 3600)
     bench.restart()
 
-    assert _run(bench, nodes, job) == [JobStatus.COMPLETED], "a farm that is back fills the group again"
+    assert run_jobs(bench, nodes, job) == [JobStatus.COMPLETED], "a farm that is back fills the group again"
 
 
 def test_a_farm_without_jobs_has_no_pool(bench: FakeFarm) -> None:
     bench.a_draft()
 
-    _ticks(bench, 3)
+    ticks(bench, 3)
 
     assert (bench.cloud.pool.desired, bench.cloud.compute.alive()) == (0, [])
 
@@ -420,8 +385,8 @@ def test_a_farm_without_jobs_has_no_pool(bench: FakeFarm) -> None:
 
 
 def test_the_sweep_leaves_the_pool_alone_and_ends_what_is_left_of_one_that_is_given_up(bench: FakeFarm, tmp_path: Path) -> None:
-    _a_job(bench)
-    _ticks(bench, 2)
+    a_job(bench)
+    ticks(bench, 2)
     assert sweep(bench.farm) == []
     assert len(bench.cloud.compute.alive()) == 1
 
@@ -431,73 +396,3 @@ def test_the_sweep_leaves_the_pool_alone_and_ends_what_is_left_of_one_that_is_gi
 
     assert [thing.what for thing in swept] == ["an instance of a shared pool, which is gone"]
     assert without.cloud.compute.alive() == []
-
-
-def _cost_of(bench: FakeFarm, job: str) -> Decimal:
-    return queries.job_detail(bench.farm, job).cost.total_usd
-
-
-def _at(node: FakeNode, job: str) -> None:
-    node.at_job = job
-    node.beat()
-
-
-def test_a_job_pays_for_the_time_that_nodes_were_at_it_and_the_month_for_all(bench: FakeFarm, nodes: FakeNodes) -> None:
-    bench.cloud.compute.price_usd_per_h = Decimal("3.60")
-    first, second = _a_job(bench, frames="1-5"), _a_job(bench, frames="1-5")
-    _ticks(bench, 2)
-    (node,) = nodes.alive()
-    began = bench.clock()
-
-    def spend(job: str, seconds: int) -> None:
-        for _ in range(seconds // 10):
-            _at(node, job)
-            bench.tick(after_s=10)
-
-    spend("", 30)
-    spend(first, 600)
-    spend("", 60)
-    spend(second, 300)
-    _at(node, "")
-    bench.tick(after_s=10)
-
-    assert (_cost_of(bench, first), _cost_of(bench, second)) == (Decimal("0.6000"), Decimal("0.3000"))
-    Books(bench.farm).keep()
-    with bench.farm.db.read() as connection:
-        spent = month_spent(connection, now=bench.clock())
-    alive_s = Decimal((bench.clock() - began).total_seconds())
-    in_all = sum(entry.cost.total_usd for entry in spent)
-    assert alive_s / 1000 <= in_all <= (alive_s + 5) / 1000
-    assert {entry.job for entry in spent} == {first, second, ""}
-
-
-def test_a_deleted_job_takes_no_instance_of_the_pool_along(bench: FakeFarm, nodes: FakeNodes) -> None:
-    job = _a_job(bench, frames="1")
-    _run(bench, nodes, job)
-    commands.delete_job(bench.farm, job)
-
-    nodes.alive()[0].beat(NodeState.IDLE)  # it is at the job yet, for all that it knows
-    _ticks(bench, 2)
-
-    with bench.farm.db.read() as connection:
-        assert [one.works_for for one in instances.pool_instances(connection)] == [""]
-
-
-def test_what_a_job_would_rent_by_itself_is_neither_checked_nor_counted(bench: FakeFarm) -> None:
-    bench.cloud.prices.default = Decimal("0.714")
-    wish = JobSettings(frames="1-3", market=Market.SPOT, max_price_usd_per_h=Decimal("0.01"), instance_types=("g5.xlarge",), instances=40)
-    job = bench.a_submitted_job(settings=wish)
-    [needs] = bench.cloud.premises.asked_for
-    assert (needs.market, needs.max_price_usd_per_h, needs.instance_types, needs.instances) == (Market.ON_DEMAND, None, (), 8)
-    assert usd_per_h(bench.farm, "c7i.4xlarge", queries.job_detail(bench.farm, job).settings) == Decimal("0.714")
-
-
-def test_a_clouds_clock_that_is_ahead_of_the_farms_stops_nothing(bench: FakeFarm, nodes: FakeNodes) -> None:
-    job = _a_job(bench)
-    _ticks(bench, 2)
-    bench.clock.pass_s(-30)
-    for _ in range(2):
-        nodes.only().take_job()
-        bench.tick()
-    assert bench.status(job) is JobStatus.RENDERING
-    assert _run(bench, nodes, job) == [JobStatus.COMPLETED]

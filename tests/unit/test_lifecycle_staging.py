@@ -17,16 +17,6 @@ from tests.fakes.farm import FakeFarm
 from tests.fakes.node import FakeNodes
 
 
-@pytest.fixture
-def bench(tmp_path: Path) -> FakeFarm:
-    return FakeFarm.open(tmp_path)
-
-
-@pytest.fixture
-def nodes(bench: FakeFarm) -> FakeNodes:
-    return FakeNodes(bench)
-
-
 def test_a_job_whose_files_do_not_verify_fails_and_says_which(bench: FakeFarm) -> None:
     job = bench.a_draft()
     file = bench.a_file(job, "wood.png")

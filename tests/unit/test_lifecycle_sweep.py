@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from pathlib import Path
-
-import pytest
 
 from nodeimage.protocol import NODES_PREFIX, status_key
 from supervisor import queries
@@ -20,11 +17,6 @@ from supervisor.store import deletions
 from supervisor.store.files import open_uploads
 from tests.fakes.farm import FakeFarm
 from tests.fakes.node import FakeNodes
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> FakeFarm:
-    return FakeFarm.open(tmp_path)
 
 
 def _completed(bench: FakeFarm) -> str:

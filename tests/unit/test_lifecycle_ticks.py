@@ -31,11 +31,6 @@ def bench(tmp_path: Path) -> FakeFarm:
     return bench
 
 
-@pytest.fixture
-def nodes(bench: FakeFarm) -> FakeNodes:
-    return FakeNodes(bench)
-
-
 def _asked_in_a_tick(bench: FakeFarm) -> tuple[list[str], list[str], int]:
     """What one tick lists, reads, and how often it looks at workspaces."""
     objects, workspaces = bench.cloud.objects, bench.cloud.workspaces

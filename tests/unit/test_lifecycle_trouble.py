@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import pytest
 from structlog.testing import capture_logs
 
 from supervisor import queries
@@ -12,16 +9,6 @@ from supervisor.cloud.ports import NoCapacity, Refused, Throttled, Unreachable
 from supervisor.domain.job import JobStatus
 from tests.fakes.farm import FakeFarm
 from tests.fakes.node import FakeNodes
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> FakeFarm:
-    return FakeFarm.open(tmp_path)
-
-
-@pytest.fixture
-def nodes(bench: FakeFarm) -> FakeNodes:
-    return FakeNodes(bench)
 
 
 def test_no_capacity_is_waited_for_with_longer_and_longer_pauses(bench: FakeFarm) -> None:

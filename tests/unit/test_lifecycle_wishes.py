@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -15,16 +14,6 @@ from supervisor.domain.job import JobStatus
 from supervisor.farm import Farm
 from tests.fakes.farm import FakeFarm
 from tests.fakes.node import FakeNodes
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> FakeFarm:
-    return FakeFarm.open(tmp_path)
-
-
-@pytest.fixture
-def nodes(bench: FakeFarm) -> FakeNodes:
-    return FakeNodes(bench)
 
 
 def test_a_job_is_not_cancelled_before_its_late_instances_are_seen_and_ended(bench: FakeFarm) -> None:

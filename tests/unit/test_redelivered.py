@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -15,16 +14,6 @@ from supervisor.domain.job import JobStatus
 from supervisor.lifecycle.redelivered import MOST_AT_ONCE
 from tests.fakes.farm import FakeFarm
 from tests.fakes.node import FakeNode, FakeNodes
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> FakeFarm:
-    return FakeFarm.open(tmp_path)
-
-
-@pytest.fixture
-def nodes(bench: FakeFarm) -> FakeNodes:
-    return FakeNodes(bench)
 
 
 def _rendering(bench: FakeFarm) -> str:

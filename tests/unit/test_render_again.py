@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -22,16 +21,6 @@ from supervisor.queries import DownloadView
 from supervisor.store import downloads as store
 from tests.fakes.farm import FakeFarm
 from tests.fakes.node import FakeNodes
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> FakeFarm:
-    return FakeFarm.open(tmp_path)
-
-
-@pytest.fixture
-def nodes(bench: FakeFarm) -> FakeNodes:
-    return FakeNodes(bench)
 
 
 def _completed(bench: FakeFarm, nodes: FakeNodes, frames: str = "1-5") -> str:

@@ -33,11 +33,6 @@ PNG = b"\x89PNG picture"
 MIB = 1 << 20
 
 
-@pytest.fixture
-def bench(tmp_path: Path) -> FakeFarm:
-    return FakeFarm.open(tmp_path)
-
-
 def a_zip(
     files: dict[str, bytes], *, compression: int = zipfile.ZIP_DEFLATED, change: Callable[[zipfile.ZipInfo], None] | None = None
 ) -> bytes:

@@ -1,4 +1,4 @@
-"""What renting on a cloud adds: spot that is missed, launches that are asked again as they were, interruptions, a shared pool."""
+"""What renting on a cloud adds: spot that is missed, launches that are asked again as they were, interruptions."""
 
 from __future__ import annotations
 
@@ -19,9 +19,3 @@ def upgrade() -> None:
         instances.add_column(sa.Column("interruption_at", sa.String(length=32), nullable=True))
         instances.add_column(sa.Column("was_interrupted", sa.Boolean(), nullable=False, server_default=sa.false()))
         instances.add_column(sa.Column("given_back", sa.Boolean(), nullable=False, server_default=sa.false()))
-        instances.add_column(sa.Column("works_for", sa.String(), nullable=False, server_default=""))
-        instances.alter_column("job_id", existing_type=sa.String(), nullable=True)
-    op.create_index(op.f("ix_instances_works_for"), "instances", ["works_for"], unique=False)
-    with op.batch_alter_table("runs") as runs:
-        runs.alter_column("job_id", existing_type=sa.String(), nullable=True)
-        runs.add_column(sa.Column("is_part", sa.Boolean(), nullable=False, server_default=sa.false()))
