@@ -71,7 +71,8 @@ def next_step(build: ImageBuild, seen: Seen) -> tuple[Next, str]:
     if image is not None and image.state == "available":
         return (Next.END_BUILDER if _alive(seen) else Next.FINISH), ""
     if image is not None and image.state not in {"pending", "transient"}:
-        return Next.FAIL, f"EC2 could not make the image: {image.why_failed or image.state}"
+        remedy = "" if image.is_ours else f"; another farm of this account made {image.id}: deregister it, then build again"
+        return Next.FAIL, f"EC2 could not make the image: {image.why_failed or image.state}{remedy}"
     if image is not None:
         return Next.WAIT, "the image is being made"
     alive = _alive(seen)

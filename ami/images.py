@@ -53,14 +53,15 @@ def own_images(session: AwsSession, identity: Identity, *, chosen: str = "") -> 
         tags = tags_of(each)
         kind = (tags.get(VARIANT_TAG, "cpu"), each["Architecture"])
         reasons = in_use.get(each["ImageId"], [])
-        if each["State"] == "available" and kind not in newest:
+        is_ours = tags[FARM_TAG] == identity.farm
+        if is_ours and each["State"] == "available" and kind not in newest:  # another farm may remove its own at any time
             newest.add(kind)
             reasons.append(f"the newest for {kind[0]}, {kind[1]}")
         if each["ImageId"] == chosen:
             reasons.append("named in [aws] image")
         if each["State"] == "pending":
             reasons.append("being made")
-        if tags[FARM_TAG] != identity.farm:
+        if not is_ours:
             reasons.append(f"made by another farm of this account ({tags[FARM_TAG]})")
         images.append(_own_image(each, tags, kind, tuple(reasons)))
     return images

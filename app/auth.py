@@ -6,7 +6,7 @@ import hmac
 import os
 import secrets
 from datetime import timedelta
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,6 +18,7 @@ from flask_login import LoginManager, current_user
 from flask_wtf.csrf import CSRFProtect
 from werkzeug.wrappers import Response as AnyResponse
 
+from app.addresses import is_loopback, plain_address
 from app.current import current_farm
 from supervisor.commands import accounts
 from supervisor.commands.accounts import User
@@ -40,7 +41,8 @@ def _guesser() -> str:
     """Whose guesses count together: an IPv4 address, or what one connection to the internet gets of IPv6, which is 2^64 addresses."""
     asked_from = get_remote_address()
     try:
-        return str(ip_network(f"{asked_from}/64", strict=False)) if ":" in asked_from else asked_from
+        ip = plain_address(asked_from)
+        return str(ip_network(f"{ip}/64", strict=False)) if ip.version == 6 else str(ip)
     except ValueError:  # with the zone of a link-local address
         return asked_from
 
@@ -218,14 +220,7 @@ def _is_from_here(trusted_proxies: int) -> bool:
     if not trusted_proxies and any(name in request.headers for name in ("X-Forwarded-For", "Forwarded", "X-Real-IP", "Via")):
         return False
     host = request.host.rsplit(":", 1)[0] if not request.host.endswith("]") else request.host
-    return _is_loopback(request.remote_addr or "") and (host == "localhost" or _is_loopback(host.strip("[]")))
-
-
-def _is_loopback(address: str) -> bool:
-    try:
-        return ip_address(address).is_loopback
-    except ValueError:
-        return False
+    return is_loopback(request.remote_addr or "") and (host == "localhost" or is_loopback(host.strip("[]")))
 
 
 def start_session() -> None:

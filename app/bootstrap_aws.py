@@ -47,7 +47,7 @@ KEYS_FILE = "aws-keys.json"
 #: Seconds between looks at image builds, which take half an hour.
 BUILDS_S = 10.0
 #: Seconds between looks for a shared pool that the farm has no more.
-UNUSED_POOL_S = 24 * 3600.0
+UNUSED_POOL_S = 600.0
 #: The agent is looked for in the bucket no more often than this.
 _AGENT_BELIEVED_S = 600.0
 #: For what fills volumes on the farm's own instance, in the data folder.

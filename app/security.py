@@ -26,13 +26,14 @@ def init_security(app: Flask, farm: Farm) -> None:
 
     @app.after_request
     def _add_headers(response: Response) -> Response:
-        response.headers.setdefault("Content-Security-Policy", policy_for(_direct_origin(farm)))
+        is_page = response.mimetype == "text/html"  # nothing else sends parts; to know where to, an address is signed
+        response.headers.setdefault("Content-Security-Policy", policy_for(_direct_origin(farm) if is_page else ""))
         response.headers.setdefault("X-Content-Type-Options", "nosniff")
         response.headers.setdefault("X-Frame-Options", "DENY")
         response.headers.setdefault("Referrer-Policy", "same-origin")
         response.headers.setdefault("Cross-Origin-Opener-Policy", "same-origin")
         response.headers.setdefault("Permissions-Policy", "camera=(), microphone=(), geolocation=()")
-        if response.mimetype == "text/html":
+        if is_page:
             response.headers.setdefault("Cache-Control", "private, no-cache")
         return response
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import selectors
 import socket
 import struct
+from contextlib import suppress
 from functools import partial
 from typing import Any  # Any: gunicorn's connections; it ships no types
 
+from gunicorn import util
 from gunicorn.workers.gthread import ThreadWorker
 
 
@@ -28,6 +30,18 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no ty
         conn.set_timeout()
         self.pending_conns.append(conn)
         self.poller.register(conn.sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn))
+
+    def handle(self, conn: Any) -> Any:
+        """Answer a request; where the connection ends with it, wait here until its client hangs up, two seconds at most.
+
+        gunicorn would wait in the thread that hands out all connections: one client that does not hang up would hold every page up.
+        """
+        goes_on = super().handle(conn)
+        if goes_on is False:
+            with suppress(OSError):
+                util.close_graceful(conn.sock.dup())
+                conn.sock.shutdown(socket.SHUT_RDWR)
+        return goes_on
 
 
 def limit_silence(connection: socket.socket, limit_s: float) -> None:

@@ -141,7 +141,7 @@ def told_heartbeat(bucket: Bucket) -> Heartbeat:
     raw: Any = bucket.read(status_key(node_of_instance(INSTANCE)))
     expect(raw is not None, "the farm was not told that the instance gave up")
     told = Heartbeat.from_bytes(json.dumps(raw).encode())
-    expect(told.state is NodeState.GONE and told.job == JOB, f"the heartbeat is {told}")
+    expect(told.state is NodeState.STARTING and told.job == JOB, f"the heartbeat is {told}")
     return told
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
-
 from flask import request
 
+from app.addresses import is_loopback
 from app.current import current_farm
 
 
@@ -28,19 +27,10 @@ def store_endpoint() -> str | None:
 def _is_on_this_machine() -> bool:
     if "X-Forwarded-For" in request.headers or "Forwarded" in request.headers:
         return False
-    return _is_loopback(request.remote_addr or "") and _is_loopback_name(request.host)
-
-
-def _is_loopback(address: str) -> bool:
-    try:
-        ip = ip_address(address)
-    except ValueError:
-        return False
-    mapped = getattr(ip, "ipv4_mapped", None)
-    return (mapped or ip).is_loopback
+    return is_loopback(request.remote_addr or "") and _is_loopback_name(request.host)
 
 
 def _is_loopback_name(host: str) -> bool:
     name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
     name = name.strip("[]").lower()
-    return name == "localhost" or name.endswith(".localhost") or _is_loopback(name)
+    return name == "localhost" or name.endswith(".localhost") or is_loopback(name)

@@ -112,7 +112,7 @@ def form_region(job: str, typed: FormInput | None = None) -> Region:
     main, candidates = detail.main_file, detail.main_candidates
     return region(
         "jobs/_form.html",
-        shows=(detail.scene, main and main.id, [each.id for each in candidates], typed),
+        shows=(detail.scene, main and main.id, [each.id for each in candidates]),
         job=detail.summary,
         detail=detail,
         scene=detail.scene,
@@ -149,10 +149,10 @@ def check_region(job: str, errors: Mapping[str, str] | None = None) -> Region:
     """Whether the draft can be submitted: what would be rendered, or what is in the way."""
     farm = current_farm()
     detail = queries.job_detail(farm, job)
-    estimate = estimate_of(job) if not errors else None
+    estimate = estimate_of(job)
     return region(
         "jobs/_check.html",
-        shows=(detail.blockers, detail.problems, detail.frames_spec, detail.settings, detail.scene, detail.blender_words, errors, estimate),
+        shows=(detail.blockers, detail.problems, detail.frames_spec, detail.settings, detail.scene, detail.blender_words, estimate),
         job=detail.summary,
         detail=detail,
         errors=errors or {},

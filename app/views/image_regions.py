@@ -16,7 +16,7 @@ from ami.recipe import Arch, BadRecipe, Recipe, Variant
 from app.current import current_farm, current_images
 from app.views.regions import Region, region
 from supervisor import queries
-from supervisor.cloud.ports import CloudError, SignedOut
+from supervisor.cloud.ports import CloudError
 from supervisor.domain.errors import NotFound
 
 #: Event on the page's body that makes the list of images look again: a build has ended.
@@ -69,11 +69,6 @@ def unused(images: Sequence[OwnImage]) -> list[OwnImage]:
     return [image for image in images if not image.used_by]
 
 
-def said_of(error: Exception) -> str:
-    """What a person reads of an error, with where to mend it."""
-    return f"{error}: give it credentials on the AWS page" if isinstance(error, SignedOut) else str(error)
-
-
 def list_region(*, looks: bool, done: str = "", problem: str = "") -> Region:
     """The images, why each is kept, and what to do about them. Shape: looks: False: the region asks by itself when it is there"""
     images, found_problem = _images() if looks else ((), "")
@@ -104,7 +99,7 @@ def _images() -> tuple[tuple[OwnImage, ...], str]:
     try:
         return tuple(listed_images()), ""
     except CloudError as error:
-        return (), said_of(error)
+        return (), str(error)
 
 
 def _reason(text: str) -> Markup:
@@ -150,7 +145,7 @@ def _builds() -> tuple[Sequence[ImageBuild], str]:
     try:
         return current_images().builds(), ""
     except CloudError as error:
-        return (), said_of(error)
+        return (), str(error)
 
 
 def _shown(builds: Sequence[ImageBuild]) -> list[BuildView]:

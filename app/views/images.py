@@ -11,7 +11,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from ami.builds import BuildStatus, ImageBuild
 from ami.recipe import Arch, BadRecipe, Variant
 from app.current import current_images
-from app.views.image_regions import CHANGED, builds_region, list_region, listed_images, offers_of, said_of, unused
+from app.views.image_regions import CHANGED, builds_region, list_region, listed_images, offers_of, unused
 from app.views.regions import Region
 from supervisor.cloud.ports import CloudError
 from supervisor.domain.errors import NotFound
@@ -51,7 +51,7 @@ def build() -> AnyResponse:
             raise BadRecipe("Pick what the image is for.")
         begun = current_images().begin(Variant(variant), Arch(arch))
     except (BadRecipe, CloudError) as error:
-        return _answered(builds=builds_region(looks=True, problem=said_of(error)), status=422)
+        return _answered(builds=builds_region(looks=True, problem=str(error)), status=422)
     return _answered(builds=builds_region(looks=True, done=_begun(begun)))
 
 
@@ -66,7 +66,7 @@ def stop(build: str) -> AnyResponse:
     try:
         current_images().stop(build)
     except CloudError as error:
-        return _answered(builds=builds_region(looks=True, problem=said_of(error)), status=422)
+        return _answered(builds=builds_region(looks=True, problem=str(error)), status=422)
     return _answered(builds=builds_region(looks=True))
 
 
@@ -80,7 +80,7 @@ def prune() -> AnyResponse:
                 current_images().remove_image(image.id)
                 removed.append(image.id)
     except CloudError as error:
-        return _answered(images=list_region(looks=True, done=_removed(removed), problem=said_of(error)), status=422)
+        return _answered(images=list_region(looks=True, done=_removed(removed), problem=str(error)), status=422)
     done = _removed(removed) or "Nothing was removed: what was unused is gone, or used again."
     return _answered(images=list_region(looks=True, done=done))
 

@@ -17,7 +17,6 @@ from supervisor import queries
 from supervisor.commands import downloads as download_commands
 from supervisor.commands import jobs as commands
 from supervisor.domain.errors import Rejected
-from supervisor.domain.frame import parse_frames
 from supervisor.farm import Farm
 
 
@@ -63,9 +62,8 @@ def pack(job: str) -> AnyResponse:
 
 @blueprint.post("/jobs/<job>/render-again")
 def render_again(job: str) -> AnyResponse:
-    """Have the frames again that the form names; without any, those that are damaged."""
-    farm, spec = current_farm(), request.form.get("frames", "").strip()
-    commands.render_again(farm, job, parse_frames(spec, max_frames=farm.config.render.max_frames) if spec else ())
+    """Have the frames again that are known to be damaged."""
+    commands.render_again(current_farm(), job)
     return _shown(job, job_regions.downloads_region(job))
 
 

@@ -25,7 +25,7 @@ class Region:
     """One partial with what it shows."""
 
     template: str
-    version: str  #: changes exactly when what it shows does
+    version: str  #: changes exactly when what it shows does, but for what a person typed: that is shown by the answer to it alone
     context: Mapping[str, Any]
 
     def html(self) -> Markup:

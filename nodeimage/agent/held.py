@@ -24,8 +24,8 @@ class HeldClaims:
 
     def remember(self, claim: Claim) -> None:
         """Remember a claim about to be put. Errors: OSError - no room on this disk"""
-        self._claims[claim.frame] = claim
         (self._folder / str(claim.frame)).write_bytes(claim.to_bytes())
+        self._claims[claim.frame] = claim
 
     def forget(self, frame: int) -> None:
         """Forget a claim that was not granted, or whose outcome is handed over."""

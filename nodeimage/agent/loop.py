@@ -390,8 +390,8 @@ class Agent:
         """Wait a moment for room. Errors: Finished - nothing of this node's will make any, and waiting costs money"""
         if self._outbox.frames() or not self._around.is_rented:
             self._idle_since = time.monotonic()
-        elif time.monotonic() - self._idle_since > self._config.idle_s:
-            raise Finished(EndKind.UNFIT, self._problems["disk"])
+        elif (full := self._problems.get("disk")) and time.monotonic() - self._idle_since > self._config.idle_s:
+            raise Finished(EndKind.UNFIT, full)
         self._heart.tell(state=NodeState.DELIVERING, frame=None, phase="", sample=None)
         self._outbox.wait_for_change(self._config.poll_s)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 import time
@@ -37,6 +38,16 @@ _FULL = frozenset({"InsufficientStorage", "507", "XMinioStorageFull", "QuotaExce
 _ABSENT = frozenset({"404", "NoSuchKey", "NotFound"})
 #: What a call that needs room begins with, in `_ask`: SeaweedFS without room answers 500 to those, and only to those.
 _WRITES = ("write", "upload", "claim")
+
+
+#: botocore gives up on the role's keys after one try of a second, if nobody says otherwise.
+_PATIENT = {"AWS_METADATA_SERVICE_NUM_ATTEMPTS": "5", "AWS_METADATA_SERVICE_TIMEOUT": "2"}
+
+
+def be_patient_for_keys() -> None:
+    """Have botocore ask for the role's keys more than once, in this process and those that it starts. To be called before `connect`"""
+    for name, value in _PATIENT.items():
+        os.environ.setdefault(name, value)
 
 
 def connect(config: NodeConfig, *, connections: int = 8) -> S3Store:

@@ -15,7 +15,7 @@ from nodeimage.agent.ending import Ending, EndKind, Stopped
 from nodeimage.agent.logs import log_to_stderr
 from nodeimage.agent.ports import StoreError
 from nodeimage.agent.signals import stop_on_signals
-from nodeimage.agent.store import connect
+from nodeimage.agent.store import be_patient_for_keys, connect
 from nodeimage.launch import LaunchData, Role
 from nodeimage.metadata import Metadata, MetadataError
 from nodeimage.protocol import VERSION, Heartbeat, NodeState, Unreadable, status_key
@@ -40,8 +40,6 @@ T = TypeVar("T")
 METADATA_PATIENCE_S = 120.0
 #: Connections besides those that fetch files: heartbeat, claims, deliveries.
 _OTHER_CONNECTIONS = 8
-#: botocore gives up on the role's keys after one try of a second, if nobody says otherwise.
-_PATIENT = {"AWS_METADATA_SERVICE_NUM_ATTEMPTS": "5", "AWS_METADATA_SERVICE_TIMEOUT": "2"}
 
 _ROLES: dict[Role, Callable[[Instance], Ending]] = {
     Role.RENDER: run_render,
@@ -56,8 +54,7 @@ def main(arguments: Sequence[str]) -> int:
     if list(arguments) == ["--check"]:
         log.info("all is there", extra={"agent": AGENT_VERSION, "protocol": VERSION, "roles": sorted(_ROLES)})
         return 0
-    for name, value in _PATIENT.items():
-        os.environ.setdefault(name, value)
+    be_patient_for_keys()
     stop = threading.Event()
     stop_on_signals(stop)
     try:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from nodeimage.agent.logs import log_to_stderr
-from nodeimage.agent.store import connect
+from nodeimage.agent.store import be_patient_for_keys, connect
 from nodeimage.disks import Disks, WrongDevice, is_in_use
 from nodeimage.launch import LaunchData
 from nodeimage.protocol import Unreadable
@@ -157,7 +157,7 @@ def has_namespace_of_its_own() -> bool:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Returns: exit status; 0: the farm was told how it went; 1: the volume was not made ready, and the last line says why"""
+    """Returns: exit status; 0: it told the farm how it went, if the store took it; 1: no volume was made ready, the last line says why"""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--volume", required=True)
     parser.add_argument("--attached-as", required=True)
@@ -167,6 +167,7 @@ def main(arguments: Sequence[str]) -> int:
     end_with(sys.stdin.buffer)
     os.nice(_NICENESS)
     os.umask(0o002)
+    be_patient_for_keys()
     os.environ["PATH"] = f"{os.environ.get('PATH', os.defpath)}:{_SBIN}"
     machine = Machine.from_env(os.environ)
     machine.home.mkdir(parents=True, exist_ok=True)

@@ -8,6 +8,7 @@ import pytest
 
 from nodeimage.launch import StagingState
 from nodeimage.protocol import Heartbeat, NodeState, status_key
+from supervisor.cloud.aws.errors import SEEN_WITHIN_S
 from supervisor.cloud.aws.session import AwsSession
 from supervisor.cloud.aws.staging_places import StagingSite
 from supervisor.cloud.aws.staging_terms import MOST_ATTEMPTS
@@ -146,6 +147,15 @@ def test_instance_profile_that_ec2_has_not_heard_of_yet_does_not_fail_the_stagin
     place.clock.pass_s(10)
     assert through(place)
     assert len(place.moto.calls("CreateSnapshot")) == 1
+
+
+def test_instance_profile_that_ec2_does_not_know_for_minutes_is_a_problem_that_says_so(place: WorkspacePlace) -> None:
+    text = "Value (kiln-f0) for parameter iamInstanceProfile.name is invalid. Invalid IAM Instance Profile name"
+    place.moto.change(pool_errors={"*": f"InvalidParameterValue: {text}"})
+    with pytest.raises(Unreachable):
+        tick(place)
+    place.clock.pass_s(SEEN_WITHIN_S + 1)
+    assert "Invalid IAM Instance Profile name" in tick(place).problem
 
 
 def test_launch_that_aws_refuses_is_a_problem_that_says_why(place: WorkspacePlace) -> None:

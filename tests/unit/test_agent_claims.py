@@ -151,6 +151,14 @@ def test_held_claims_outlive_the_agent(tmp_path: Path) -> None:
     assert HeldClaims(tmp_path).all() == [claim]
 
 
+def test_claim_that_could_not_be_written_down_is_not_held(tmp_path: Path) -> None:
+    held = HeldClaims(tmp_path)
+    (tmp_path / "claims" / "3").mkdir()
+    with pytest.raises(OSError, match="directory"):
+        held.remember(Claim(node="n", frame=3, attempt=1, nonce="x", at_ms=5))
+    assert held.all() == []
+
+
 def test_racing_nodes_take_every_frame_once(store: MemoryStore, tmp_path: Path) -> None:
     order = an_order(("node_0", list(range(30))), ("node_1", list(range(30, 40))), (None, [50, 51]))
     nodes = [Claimant(store, tmp_path, f"node_{n}") for n in range(4)]

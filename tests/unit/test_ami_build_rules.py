@@ -94,6 +94,15 @@ def test_failure_of_a_provisioner_is_told_in_its_own_words() -> None:
     assert next_step(BUILD, seen(builder("running"), told=FAILED)) == (Next.FAIL, "50-blender.sh: no room")
 
 
+def test_image_that_failed_for_another_farm_says_what_to_do() -> None:
+    theirs = Seen(now=NOW, image=SeenImage(id="ami-1", state="failed", why_failed="no room", is_ours=False))
+    step, said = next_step(BUILD, theirs)
+    assert (step, said) == (
+        Next.FAIL,
+        "EC2 could not make the image: no room; another farm of this account made ami-1: deregister it, then build again",
+    )
+
+
 def test_launch_that_was_refused_all_along_fails_with_that_refusal() -> None:
     refused = replace(BUILD, held_up="can't launch a builder: there is no such profile")
     assert next_step(refused, seen(now=NOW + SHOWN_WITHIN + LATER)) == (Next.FAIL, refused.held_up)

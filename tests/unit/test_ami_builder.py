@@ -152,7 +152,7 @@ def test_image_of_the_accounts_other_farm_is_taken_shown_and_never_removed(place
     found = place.builder.begin()
     assert (found.status, found.image) == (BuildStatus.READY, theirs)
     [shown] = own_images(place.session, IDENTITY)
-    assert "made by another farm of this account (ba9876543210)" in shown.used_by
+    assert shown.used_by == ("made by another farm of this account (ba9876543210)",), "one's own newest stays the newest"
     BuildRecords(place.objects).put(replace(found, status=BuildStatus.FAILING))
     assert run(place, found).status is BuildStatus.FAILED
     assert [image.id for image in own_images(place.session, IDENTITY)] == [theirs]

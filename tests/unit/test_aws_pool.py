@@ -93,7 +93,17 @@ def test_a_pool_that_keeps_instances_lets_them_wait_for_an_hour(moto: Moto, farm
     version = moto.client("ec2").describe_launch_template_versions(LaunchTemplateName=IDENTITY.name, Versions=["2"])
     told = json.loads(b64decode(version["LaunchTemplateVersions"][0]["LaunchTemplateData"]["UserData"]))
     assert told["idle_s"] == 3600.0
-    assert _group(moto)["MinSize"] == 1
+
+
+def test_a_pool_may_be_smaller_than_its_least_while_all_of_it_fails(moto: Moto, farm: Renting) -> None:
+    pool = _pool(farm, least=3)
+    pool.resize(3, until=LATER)
+    [kept, *failed] = sorted(_member_ids(moto))
+
+    pool.release(failed)
+    pool.resize(1, until=LATER)
+
+    assert (_group(moto)["MinSize"], _group(moto)["DesiredCapacity"], _member_ids(moto)) == (0, 1, {kept})
 
 
 def test_a_spot_pool_asks_for_spot_alone(moto: Moto, farm: Renting) -> None:

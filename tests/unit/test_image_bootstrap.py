@@ -155,5 +155,14 @@ def test_store_that_does_not_answer_is_asked_again_with_growing_pauses() -> None
     with pytest.raises(bootstrap.NoAgent, match="can't be fetched"):
         bootstrap.fetched(silent, BUCKET, KEY, pause=pauses.append)
     assert pauses == [1.0, 2.0, 4.0, 8.0, 16.0, 20.0, 20.0, 20.0, 20.0]
-    [starts] = re.findall(r"^StartLimitBurst=(\d+)$", (ROOTFS / "usr/lib/systemd/system/kiln-node.service").read_text(), re.MULTILINE)
-    assert int(starts) * sum(pauses) > 9 * 60
+    assert _of_unit("StartLimitBurst") * sum(pauses) > 9 * 60
+
+
+def test_an_agent_that_hangs_each_time_is_started_so_often_and_then_given_up() -> None:
+    starts = _of_unit("StartLimitBurst")
+    assert starts * (_of_unit("WatchdogSec") + _of_unit("RestartSec")) < _of_unit("StartLimitIntervalSec")
+
+
+def _of_unit(setting: str) -> int:
+    [number] = re.findall(rf"^{setting}=(\d+)$", (ROOTFS / "usr/lib/systemd/system/kiln-node.service").read_text(), re.MULTILINE)
+    return int(number)

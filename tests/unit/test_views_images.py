@@ -12,7 +12,7 @@ import pytest
 
 from ami.builds import BuildStatus
 from ami.recipe import BadRecipe, Recipe, read_recipe
-from supervisor.cloud.ports import SIGNED_OUT, NoCapacity, Refused, SignedOut, Unreachable
+from supervisor.cloud.ports import SIGN_IN, SIGNED_OUT, NoCapacity, Refused, SignedOut, Unreachable
 from supervisor.config import Config
 from supervisor.domain.job import JobStatus
 from tests.fakes.account import FakeAccount
@@ -202,7 +202,7 @@ def test_build_that_the_recipe_has_nothing_for_is_refused(site: WebSite) -> None
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (SignedOut(f"can't look for the image x: {SIGNED_OUT}"), 'give it credentials on the <a href="/aws">AWS page</a>'),
+        (SignedOut(f"can't look for the image x: {SIGNED_OUT}; {SIGN_IN}"), 'gives it credentials on its <a href="/aws">AWS page</a>'),
         (Refused("the farm is not set up in AWS yet"), "The farm is not set up in AWS yet"),
         (NoCapacity("can't launch: no room"), "no room"),
         (Unreachable("can't read images/: no answer"), "no answer"),

@@ -90,6 +90,10 @@ NOT_SEEN_YET_CODES = frozenset(
 )
 #: The same of an instance profile, for which EC2 has no code but InvalidParameterValue.
 _PROFILE_NOT_SEEN = re.compile(r"Invalid IAM Instance Profile|has no associated IAM Roles", re.IGNORECASE)
+#: What was made is seen everywhere within this time; what is named later and not found is not there.
+SEEN_WITHIN_S = 180.0
+#: The keys may not do it.
+DENIED_CODES = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "UnauthorizedException"})
 UNREACHABLE_CODES = frozenset(
     {"InternalError", "InternalFailure", "InternalServerError", "ServiceUnavailable", "Unavailable", "RequestTimeout"}
 )

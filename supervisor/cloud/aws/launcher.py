@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 from nodeimage.launch import Role
 from supervisor.cloud.ports import CloudError, LaunchSpec, NoCapacity, Throttled, Unreachable
 
-from .errors import aws_errors, error_code, error_message, is_absent, is_not_seen_yet
+from .errors import SEEN_WITHIN_S, aws_errors, error_code, error_message, is_absent, is_not_seen_yet
 from .fleet import errors_in, fleet_request, instances_in, launching, refusal
 from .identity import FARM_TAG, JOB_TAG, REQUEST_TAG, ROLE_TAG, Identity
 from .launch_site import LaunchSite, Place
@@ -24,8 +24,6 @@ log = structlog.get_logger(__name__)
 
 #: The version that the launch was to be a version of is not there (yet): listings may be late.
 _NO_VERSION = "InvalidLaunchTemplateId.VersionNotFound"
-#: Something that a launch is made of is not there: asked for again so long, then it is a person's to mend.
-_SEEN_WITHIN_S = 180.0
 #: In what EC2 says where volumes can't be filled from their snapshot at the rate that was asked for. It documents no code for that.
 _FILLING = "initialization rate"
 _TOKEN_USED = "IdempotentParameterMismatch"
@@ -176,10 +174,9 @@ class Launcher:
             return
         self._site.forget()
         since = self._unseen_since.setdefault(request, self._clock())
-        if self._clock() - since < _SEEN_WITHIN_S:
+        if self._clock() - since < SEEN_WITHIN_S:
             self._count_attempt(request)
             raise Unreachable(f"can't {launching(spec)}: {message} ({code}); where it was made a moment ago, AWS has not heard of it yet")
-        del self._unseen_since[request]
 
     def _count_attempt(self, request: str) -> None:
         self._attempts[request] = self._attempts.get(request, 0) + 1

@@ -17,11 +17,10 @@ from nodeimage.launch import LaunchData
 from supervisor.cloud.ports import Check, NoCapacity, Refused, SignedOut
 
 from .believed import Believed
-from .errors import aws_errors, error_code, is_absent
+from .errors import DENIED_CODES, aws_errors, error_code, is_absent
 from .identity import FARM_TAG, HOST_TAG, tag_list
 from .inventory import FarmVolume
 from .own_machine import NotHere, OwnInstance
-from .permissions import DENIED
 from .session import AwsSession
 from .staging_hands import TokenUsed, gone_is_fine, workspace_tags
 from .staging_terms import Filling, Seen
@@ -164,12 +163,12 @@ class OwnVolumes:
                 self._ec2.create_volume(**self._volume(found.zone, 1, {FARM_TAG: self._farm}), DryRun=True)
         except SignedOut:
             raise
-        except Refused as error:
+        except (Refused, NoCapacity) as error:
             cause = error.__cause__
             code = error_code(cause) if isinstance(cause, ClientError) else ""
             if code == "DryRunOperation":
                 return ""
-            if code in DENIED:
+            if code in DENIED_CODES:
                 return f"the farm's keys may not make volumes: {_POLICY}"
             return f"{found.id} is in another account" if isinstance(cause, ClientError) and is_absent(cause) else str(error)
         return ""
@@ -226,7 +225,7 @@ class OwnVolumes:
                 log.info("name of a device is taken", volume=volume.id, error=str(error))
                 return
             self._fillings.note_failure(volume.id, str(error))
-            if code in DENIED:
+            if code in DENIED_CODES:
                 self._rights.believe(f"the farm's keys may not attach volumes: {_POLICY}")
 
     def fill(self, volume: FarmVolume) -> None:
@@ -250,17 +249,20 @@ class OwnVolumes:
         return self._detach(volume)
 
     def _detach(self, volume: FarmVolume) -> bool:
+        """Returns: False: not yet, or it is not allowed"""
+        is_done = False
         try:
             with aws_errors(f"detach {volume.id} from {volume.host}"), gone_is_fine():
                 # the instance is named: if it were attached to another by now, that is not ours to end
                 self._ec2.detach_volume(VolumeId=volume.id, InstanceId=volume.host)
-                log.info("volume detached", volume=volume.id, instance=volume.host)
+                is_done = True
         except SignedOut:
             raise
         except Refused as error:
             log.warning("volume not detached", volume=volume.id, instance=volume.host, error=str(error))
-            return False
-        return True
+        if is_done:
+            log.info("volume detached", volume=volume.id, instance=volume.host)
+        return is_done
 
     def _volume(self, zone: str, gib: int, tags: dict[str, str]) -> dict[str, Any]:
         specification = [{"ResourceType": "volume", "Tags": tag_list(tags)}]

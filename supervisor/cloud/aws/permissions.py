@@ -10,13 +10,12 @@ from typing import Any
 from botocore import xform_name
 from botocore.exceptions import ClientError
 
-from .errors import aws_errors, error_code
+from .errors import DENIED_CODES, aws_errors, error_code
 from .identity import FARM_TAG
 from .operations import OPERATIONS
 from .policy import Part, Place, Statement, statements
 from .session import AwsSession
 
-DENIED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "UnauthorizedException"})
 #: What EC2 wants to know of a call before it says whether it would be allowed.
 _NEEDED: Mapping[str, Mapping[str, Any]] = {"DescribeLaunchTemplateVersions": {"Versions": ["$Default"]}}
 
@@ -73,7 +72,7 @@ def _simulated(session: AwsSession, granted: Sequence[Statement], source: str, *
             found += [(statement.part, *result) for result in _simulate(session.client("iam"), statement, source, account)]
     except ClientError as error:
         # the simulator is no part of the policy: most farms may not ask it
-        if error_code(error) in DENIED | {"NoSuchEntity", "InvalidInput"}:
+        if error_code(error) in DENIED_CODES | {"NoSuchEntity", "InvalidInput"}:
             return None
         with aws_errors("ask IAM for the farm's permissions"):
             raise
@@ -148,5 +147,5 @@ def _is_allowed(call: Callable[[], object]) -> bool:
     try:
         call()
     except ClientError as error:
-        return error_code(error) not in DENIED
+        return error_code(error) not in DENIED_CODES
     return True

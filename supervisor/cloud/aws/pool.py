@@ -17,7 +17,7 @@ from supervisor.cloud.ports import Removal, RemovalState, Unreachable
 from supervisor.config import NodeTimes, PoolConfig
 from supervisor.domain.blender import series_of
 
-from .errors import aws_errors, error_code
+from .errors import DENIED_CODES, aws_errors, error_code
 from .identity import FARM_TAG, ROLE_TAG, Identity
 from .launch_site import LaunchSite
 from .pool_plan import PoolPlan, differing, group_request, plan_of
@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 
 #: What the group was made to be is believed for so long; then it is looked at again: somebody may have changed it.
 _BELIEVED_S = 60.0
-#: The time at which the group empties itself is put off by so much at once.
+#: A longer life of the group than that is written down at once; else with the next look.
 _PUT_OFF_BY = timedelta(minutes=10)
 #: AWS would end instances, busy ones too, to spread the group over its zones.
 _SUSPENDED = "AZRebalance"
@@ -35,7 +35,6 @@ _SILENCE = "the-farm-is-silent"
 #: Instances that AWS detaches in one call.
 _MOST_DETACHED = 20
 _ENDING = ("Terminat", "Detach")
-_MAY_NOT = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"})
 #: The node ends itself after so long without work: only if the farm is silent, which gives idle ones back much sooner.
 _LEAST_IDLE_S, _KEPT_IDLE_S = 900.0, 3600.0
 
@@ -187,7 +186,7 @@ def remove_group(session: AwsSession, name: str, *, dry_run: bool = False) -> Re
         try:
             group = _described(scaling, name)
         except ClientError as error:
-            if error_code(error) not in _MAY_NOT:
+            if error_code(error) not in DENIED_CODES:
                 raise
             return None
         if group is None:

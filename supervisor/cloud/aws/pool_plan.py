@@ -20,7 +20,6 @@ class PoolPlan:
     types: tuple[str, ...]
     subnets: tuple[str, ...]
     is_spot: bool
-    least: int
     most: int
 
     def policy(self) -> dict[str, Any]:
@@ -46,7 +45,6 @@ def plan_of(template: str, version: str, places: Sequence[Place], *, pool: PoolC
         types=tuple(dict.fromkeys(place.instance_type for place in places)),
         subnets=tuple(dict.fromkeys(place.subnet.id for place in places)),
         is_spot=pool.market == "spot",
-        least=pool.min_instances,
         most=pool.max_instances,
     )
 
@@ -55,7 +53,7 @@ def group_request(name: str, plan: PoolPlan, *, wanted: int, tags: Mapping[str, 
     """Ask for a group, as parameters of CreateAutoScalingGroup. Its instances are tagged by the launch template."""
     return {
         "AutoScalingGroupName": name,
-        "MinSize": plan.least,
+        "MinSize": 0,  # the farm says how many: it may want fewer than the least where all of them fail
         "MaxSize": plan.most,
         "DesiredCapacity": wanted,
         "MixedInstancesPolicy": plan.policy(),
@@ -76,7 +74,7 @@ def group_request(name: str, plan: PoolPlan, *, wanted: int, tags: Mapping[str, 
 def differing(group: Mapping[str, Any], plan: PoolPlan, *, wanted: int) -> dict[str, Any]:
     """What must be changed of a group, as parameters of UpdateAutoScalingGroup. Empty: nothing"""
     changes: dict[str, Any] = {}
-    sizes = {"MinSize": plan.least, "MaxSize": max(plan.most, wanted), "DesiredCapacity": wanted}
+    sizes = {"MinSize": 0, "MaxSize": max(plan.most, wanted), "DesiredCapacity": wanted}
     if any(group[name] != size for name, size in sizes.items()):
         changes |= sizes
     if _launches(group) != _launches({"MixedInstancesPolicy": plan.policy()}):

@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import structlog
+from botocore.exceptions import ClientError
 
-from supervisor.cloud.ports import NoCapacity, Refused, SignedOut
+from supervisor.cloud.ports import NoCapacity, Refused, SignedOut, Unreachable
 
+from .errors import SEEN_WITHIN_S, error_code, error_message, is_not_seen_yet
 from .own_volumes import OwnVolumes
 from .staging_hands import StagingHands, TokenUsed
 from .staging_sight import Sight
@@ -113,10 +115,18 @@ class Attempts:
         except SignedOut:
             raise
         except Refused as error:
+            if self._may_be_seen_soon(record, error):
+                raise Unreachable(f"{error}; where it was made a moment ago, AWS has not heard of it yet") from error
             self._records.save(replace(record, problem=f"no instance that copies its files can be launched: {error}"))
         else:
             self._records.save(replace(record, instance=instance.id))
             self._sight.note_instance(instance)
+
+    def _may_be_seen_soon(self, record: Record, error: Refused) -> bool:
+        """Say whether what the launch names may be known to AWS a moment later."""
+        cause = error.__cause__
+        is_unseen = isinstance(cause, ClientError) and is_not_seen_yet(error_code(cause), error_message(cause))
+        return is_unseen and record.asked_at is not None and self._clock() - record.asked_at < timedelta(seconds=SEEN_WITHIN_S)
 
     def _wait_for_room(self, record: Record, error: NoCapacity) -> None:
         times = self._pauses[record.job].times + 1 if record.job in self._pauses else 1

@@ -12,9 +12,9 @@ import structlog
 from botocore.exceptions import ClientError
 
 from nodeimage.launch import Role
-from supervisor.cloud.ports import NoCapacity, Unreachable
+from supervisor.cloud.ports import NoCapacity
 
-from .errors import aws_errors, error_code, error_message, is_absent, is_not_seen_yet
+from .errors import aws_errors, error_code, is_absent
 from .identity import CONTENT_TAG, FARM_TAG, JOB_TAG, REQUEST_TAG, ROLE_TAG, tag_list
 from .inventory import FarmInstance, FarmSnapshot, FarmVolume
 from .session import AwsSession
@@ -90,9 +90,6 @@ class StagingHands:
             if error_code(error) in _NOT_OFFERED:
                 raise NoCapacity(f"{place.instance_type} is not offered in {place.subnet} ({error_code(error)})") from error
             self._site.forget()
-            if is_not_seen_yet(error_code(error), error_message(error)):
-                text = f"can't launch an instance that copies the files of {record.job}: {error_message(error)} ({error_code(error)})"
-                raise Unreachable(f"{text}; where it was made a moment ago, AWS has not heard of it yet") from error
             raise
         shown = answer["Instances"][0]
         log.info("staging instance launched", job=record.job, instance=shown["InstanceId"], type=place.instance_type, gib=record.gib)

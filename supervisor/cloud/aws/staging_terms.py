@@ -15,7 +15,7 @@ from nodeimage.launch import StagingReport
 from .inventory import FarmInstance, FarmSnapshot, FarmVolume
 from .workspace_records import Record
 
-#: Staging instances that may be lost one after the other.
+#: Attempts that may be lost one after the other, one on the farm's own instance included.
 MOST_ATTEMPTS = 3
 #: Something asked for is listed within this time, or it never came to be.
 SHOWN_WITHIN = timedelta(seconds=60)
@@ -141,7 +141,7 @@ def lost(record: Record, why: str) -> Plan:
     if record.attempt < MOST_ATTEMPTS:
         return Plan(step=Step.LAUNCH, doing=f"another instance is asked for: {why}", lost=why)
     text = (
-        f"{record.attempt} instances in a row did not get the files onto a volume; of the last: {why}. "
+        f"{record.attempt} attempts in a row did not get the files onto a volume; of the last: {why}. "
         "Submit it again; if it stays so, let each node fetch the files ([workspace] mode = s3)"
     )
     return Plan(step=Step.GIVE_UP, problem=text)

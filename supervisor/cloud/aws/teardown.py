@@ -26,7 +26,8 @@ def tear_down(setup: AwsSetup, *, with_data: bool, dry_run: bool) -> Iterator[Re
         shown = ", ".join(rented[:_SHOWN]) + (f" and {len(rented) - _SHOWN} more" if len(rented) > _SHOWN else "")
         raise Refused(
             f"the farm still has {shown}. Cancel the jobs that render; delete ended jobs (their snapshots are kept for retries), "
-            "or give back what nobody owns with `kiln sweep`; then repeat this"
+            "or give back what nobody owns with `kiln sweep`; a shared pool ends when `[pool] mode` is `job` and "
+            "the farm is started again; then repeat this"
         )
     # Each thing before what it uses.
     yield from _gone(remove_group(setup.session, setup.identity.name, dry_run=dry_run))

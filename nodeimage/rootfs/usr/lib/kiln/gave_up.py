@@ -38,7 +38,7 @@ def heartbeat(*, instance: str, job: str, problem: str, at_ms: int) -> dict[str,
         "job": job,
         "beat": 0,
         "at_ms": at_ms,
-        "state": "gone",
+        "state": "starting",  # not gone: it came to no good end, and the farm must not launch the next as if nothing had been
         "problem": f"the instance gave up and switches itself off: {problem}"[:MOST_CHARACTERS],
     }
 
