@@ -18,6 +18,7 @@ from supervisor.domain.file import FileStatus
 from supervisor.domain.frame import FrameStatus, frames_in_words
 from supervisor.domain.instance import InstanceStatus, Market
 from supervisor.domain.job import JobStatus
+from supervisor.domain.settings import HIGHEST_PRIORITY, USUAL_PRIORITY
 from supervisor.domain.wording import about, dollars
 
 #: What a text may name that looks otherwise: addresses, pages of the farm's that administrators alone see, and what is typed into a shell.
@@ -294,4 +295,6 @@ def init_filters(app: Flask) -> None:
         DOWNLOAD_WORDS=DOWNLOAD_WORDS,
         MARKET_WORDS=MARKET_WORDS,
         MIN_PASSWORD_CHARACTERS=MIN_PASSWORD_CHARACTERS,
+        HIGHEST_PRIORITY=HIGHEST_PRIORITY,
+        USUAL_PRIORITY=USUAL_PRIORITY,
     )

@@ -13,7 +13,7 @@ from supervisor.domain.frame import FrameStatus
 from supervisor.domain.instance import InstanceStatus, Market
 from supervisor.domain.job import JobStatus
 from supervisor.domain.scene import DependencyKind, FoundAs
-from supervisor.domain.settings import HIGHEST_PRIORITY
+from supervisor.domain.settings import HIGHEST_PRIORITY, USUAL_PRIORITY
 from supervisor.domain.workspace import WorkspaceMode
 
 MAX_PAGE = 1000
@@ -87,7 +87,7 @@ class SettingsChange(Body):
     persistent_data: bool | None = Field(default=None, description="Keep render data between frames; null: the farm's default.")
     max_cost_usd: Usd | None = Field(default=None, description="The job's cap: it pauses there; null: the farm's own.")
     priority: int = Field(
-        default=50,
+        default=USUAL_PRIORITY,
         ge=0,
         le=HIGHEST_PRIORITY,
         description="Of jobs that wait for instances, the higher goes first; among equals, the earlier.",
@@ -284,7 +284,7 @@ class Settings(Answer):
     output: OutputSettings
     persistent_data: bool | None
     max_cost_usd: float | None = None
-    priority: int = 50
+    priority: int = USUAL_PRIORITY
     scout: bool = False
 
 

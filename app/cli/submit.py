@@ -17,6 +17,7 @@ from supervisor.domain.errors import Rejected
 from supervisor.domain.file import FileStatus, is_blend, is_zip
 from supervisor.domain.frame import FIRST_FRAME, LAST_FRAME, FrameStatus, TooManyFrames, parse_frames
 from supervisor.domain.job import JobStatus
+from supervisor.domain.settings import HIGHEST_PRIORITY, USUAL_PRIORITY
 from supervisor.domain.workspace import WorkspaceMode
 
 from .client import ApiError, Client
@@ -52,7 +53,12 @@ class Wanted:
 @click.option("--frames", metavar="SPEC", help="Such as 1-100, 1-100x5, 1,5,10-20 or -5-5.  [default: the scene's own]")
 @click.option("--instances", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="How many render at once.")
 @click.option(
-    "--priority", type=click.IntRange(0, 100), default=50, show_default=True, metavar="N", help="Among jobs that wait for instances."
+    "--priority",
+    type=click.IntRange(0, HIGHEST_PRIORITY),
+    default=USUAL_PRIORITY,
+    show_default=True,
+    metavar="N",
+    help="Among jobs that wait for instances.",
 )
 @click.option("--name", metavar="NAME", help="Of the job.  [default: the file's]")
 @click.option("--scene", metavar="NAME", help="Which scene.  [default: the one current when the file was saved]")

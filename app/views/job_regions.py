@@ -139,7 +139,7 @@ def priority_region(
     allowed = may_change(detail.summary) and not has_ended
     return region(
         "jobs/_priority.html",
-        shows=(priority, allowed, typed, errors),
+        shows=(priority, allowed),
         job=detail.summary,
         priority=priority,
         value=str(priority) if typed is None else typed,

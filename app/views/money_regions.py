@@ -95,7 +95,7 @@ def cap_region(job: str, detail: JobDetail | None = None, *, typed: str | None =
     allowed = may_change(detail.summary) and detail.summary.status not in ENDED
     return region(
         "jobs/_cap.html",
-        shows=(own, detail.farm_cap_usd, allowed, typed, errors),
+        shows=(own, detail.farm_cap_usd, allowed),
         job=detail.summary,
         value=typed if typed is not None else ("" if own is None else f"{own:f}"),
         farm_cap=detail.farm_cap_usd,

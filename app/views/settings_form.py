@@ -7,7 +7,7 @@ from decimal import Decimal, InvalidOperation
 
 from supervisor.domain.errors import Rejected
 from supervisor.domain.instance import Market
-from supervisor.domain.settings import FILE_FORMATS, HIGHEST_PRIORITY, JobSettings, OutputSettings
+from supervisor.domain.settings import FILE_FORMATS, HIGHEST_PRIORITY, USUAL_PRIORITY, JobSettings, OutputSettings
 from supervisor.domain.workspace import WorkspaceMode
 from supervisor.queries import JobDetail
 
@@ -113,7 +113,7 @@ def _whole(form: Mapping[str, str], name: str, label: str, least: int, most: int
 def priority_of(form: Mapping[str, str]) -> int:
     """The priority that a person typed; of nothing, the usual one. Errors: Rejected - it is none"""
     typed = _whole(form, "priority", "Priority", 0, HIGHEST_PRIORITY)
-    return JobSettings().priority if typed is None else typed
+    return USUAL_PRIORITY if typed is None else typed
 
 
 def _price(form: Mapping[str, str]) -> Decimal | None:

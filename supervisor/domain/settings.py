@@ -12,6 +12,7 @@ from .workspace import WorkspaceMode
 FILE_FORMATS = ("PNG", "JPEG", "OPEN_EXR", "OPEN_EXR_MULTILAYER", "TIFF", "WEBP", "BMP", "TARGA", "HDR", "DPX", "CINEON", "JPEG2000")
 
 HIGHEST_PRIORITY = 100
+USUAL_PRIORITY = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,5 +41,5 @@ class JobSettings:
     output: OutputSettings = field(default_factory=OutputSettings)
     persistent_data: bool | None = None  #: None: the farm's default
     max_cost_usd: Decimal | None = None  #: the job's own cap; None: the farm's
-    priority: int = 50  #: 0 to 100: of jobs that wait for instances, the higher goes first; among equals, the earlier
+    priority: int = USUAL_PRIORITY  #: 0 to 100: of jobs that wait for instances, the higher goes first; among equals, the earlier
     scout: bool = False  #: render the first, the middle and the last frame, then wait for a person's yes to the rest

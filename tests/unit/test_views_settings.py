@@ -143,3 +143,34 @@ def test_a_draft_is_looked_at_until_its_files_are_checked_and_once_more_then(tmp
         quiet = root(answer.text).attributes
         assert "every" not in quiet["hx-trigger"]
         assert "HX-Trigger-After-Settle" not in site.get(quiet["hx-get"]).headers
+
+
+# What was refused stays as it was typed while the page looks again
+
+
+def test_a_refused_draft_keeps_what_was_typed_when_its_regions_look_again(site: WebSite) -> None:
+    job = a_draft(site)
+    refused = site.post(f"/jobs/{job}/submit", {"frames": "9-1", "instances": "1"})
+    assert refused.status_code == 422
+    assert 'value="9-1"' in refused.text
+    assert site.get(root(refused.text).attributes["hx-get"]).status_code == 204
+
+
+def test_a_check_keeps_its_refusal_when_it_looks_again(site: WebSite) -> None:
+    job = a_draft(site)
+    said = site.post(f"/jobs/{job}/keep-settings", {"frames": "9-1", "instances": "1"}).text
+    assert 'id="check-frames-error"' in said
+    assert site.get(root(said).attributes["hx-get"]).status_code == 204
+
+
+@pytest.mark.parametrize(("part", "field", "typed"), [("cap", "max_cost_usd", "much"), ("priority", "priority", "urgent")])
+def test_a_refused_change_of_a_job_keeps_what_was_typed_until_somebody_else_changes_it(
+    site: WebSite, part: str, field: str, typed: str
+) -> None:
+    job = site.a_job(JobStatus.PAUSED)
+    refused = site.post(f"/jobs/{job}/change-{part}", {field: typed})
+    assert refused.status_code == 422
+    look = root(refused.text).attributes["hx-get"]
+    assert site.get(look).status_code == 204
+    site.post(f"/jobs/{job}/change-{part}", {field: "7"})
+    assert 'value="7"' in site.get(look).text
