@@ -148,6 +148,19 @@ def test_a_cap_that_can_not_be_is_refused_beside_its_field(site: WebSite, typed:
     assert " open" in answer.text
 
 
+@pytest.mark.parametrize(("part", "field", "typed"), [("cap", "max_cost_usd", "much"), ("priority", "priority", "urgent")])
+def test_a_refused_change_of_a_job_keeps_what_was_typed_until_somebody_else_changes_it(
+    site: WebSite, part: str, field: str, typed: str
+) -> None:
+    job = site.a_job(JobStatus.PAUSED)
+    refused = site.post(f"/jobs/{job}/change-{part}", {field: typed})
+    assert refused.status_code == 422
+    look = root(refused.text).attributes["hx-get"]
+    assert site.get(look).status_code == 204
+    site.post(f"/jobs/{job}/change-{part}", {field: "7"})
+    assert 'value="7"' in site.get(look).text
+
+
 def test_an_administrator_goes_beyond_the_farms_cap_and_nobody_else_changes_others_jobs(site: WebSite) -> None:
     job = site.a_job(JobStatus.PAUSED)
     as_somebody_else(site, "root", "admin").post(f"/jobs/{job}/change-cap", {"max_cost_usd": "50"})

@@ -161,16 +161,3 @@ def test_a_check_keeps_its_refusal_when_it_looks_again(site: WebSite) -> None:
     said = site.post(f"/jobs/{job}/keep-settings", {"frames": "9-1", "instances": "1"}).text
     assert 'id="check-frames-error"' in said
     assert site.get(root(said).attributes["hx-get"]).status_code == 204
-
-
-@pytest.mark.parametrize(("part", "field", "typed"), [("cap", "max_cost_usd", "much"), ("priority", "priority", "urgent")])
-def test_a_refused_change_of_a_job_keeps_what_was_typed_until_somebody_else_changes_it(
-    site: WebSite, part: str, field: str, typed: str
-) -> None:
-    job = site.a_job(JobStatus.PAUSED)
-    refused = site.post(f"/jobs/{job}/change-{part}", {field: typed})
-    assert refused.status_code == 422
-    look = root(refused.text).attributes["hx-get"]
-    assert site.get(look).status_code == 204
-    site.post(f"/jobs/{job}/change-{part}", {field: "7"})
-    assert 'value="7"' in site.get(look).text
