@@ -87,7 +87,7 @@ def test_template_itself_opens_no_metadata_to_others_and_ends_with_its_machine()
     ],
 )
 def test_workspace_volume_is_as_fast_as_configured_and_possible(configured: dict[str, int], gib: int, wanted: dict[str, int]) -> None:
-    device = workspace_device("snap-1", WorkspaceConfig(**configured), bytes=gib << 30)  # type: ignore[arg-type]
+    device = workspace_device("snap-1", WorkspaceConfig(**configured), bytes=gib << 30, volumes=1, has_rate=True)  # type: ignore[arg-type]
     assert device["DeviceName"] == "/dev/sdf"
     always = {"SnapshotId": "snap-1", "VolumeType": "gp3", "Encrypted": True, "DeleteOnTermination": True}
     assert device["Ebs"] == always | wanted

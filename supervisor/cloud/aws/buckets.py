@@ -67,8 +67,8 @@ class Bucket:
             if problem:
                 return SetupStep(name=self.title, state=StepState.BLOCKED, text=problem)
             if not exists:
-                text = f"{', '.join(trait.wish for trait in self._traits())}"
-                return SetupStep(name=self.title, state=StepState.ABSENT, text=text)
+                wishes = ", ".join(trait.wish for trait in self._traits())
+                return SetupStep(name=self.title, state=StepState.ABSENT, text=wishes)
             lacking = [trait.wish for trait in self._traits() if not trait.is_there()]
         if lacking:
             return SetupStep(name=self.title, state=StepState.DIFFERS, text=", ".join(lacking))

@@ -43,7 +43,7 @@ def of_own_attempt(record: Record, seen: Seen, volume: FarmVolume | None, now: d
             return lost(record, "the volume that was filled is gone")
         return unseen(record, now, told=record.volume, what="the volume", waiting=_MAKING, asking=_ASKING)
     if report and report.state is StagingState.DONE:
-        return _of_filled(record, volume, is_late=not is_talking(report, seen, now))
+        return _of_filled(record, volume, is_late=not is_talking(seen, now))
     if volume.state == "error":
         return lost(record, f"EC2 says that {volume.id} has an error")
     if record.host != seen.here:
@@ -64,7 +64,7 @@ def _of_filled(record: Record, volume: FarmVolume, *, is_late: bool) -> Plan:
 def _of_unfilled(record: Record, seen: Seen, volume: FarmVolume, report: StagingReport | None, now: datetime) -> Plan:
     if seen.filling and seen.filling.status:
         return lost(record, f"{record.host} could not fill {volume.id}: {seen.filling.last_words or 'it gave no reason'}")
-    if report and not is_talking(report, seen, now):
+    if report and not is_talking(seen, now):
         return lost(record, f"the filling of {volume.id} has not gone on for {minutes(SILENT_FOR)}: {report.message or 'nobody knows why'}")
     if report is None and record.asked_at and now - record.asked_at > FIRST_REPORT_WITHIN:
         return lost(record, f"the filling of {volume.id} did not begin within {minutes(FIRST_REPORT_WITHIN)}")

@@ -109,7 +109,7 @@ def _of_attempt(record: Record, seen: Seen, instance: FarmInstance | None, volum
     if instance and instance.has_ended:
         said = seen.last_words or (report.message if report else "") or instance.note or "it gave no reason"
         return lost(record, f"{instance.id} ended before the files were on the volume: {said}")
-    if report and is_talking(report, seen, now):
+    if report and is_talking(seen, now):
         return being_filled(record, report)
     if instance is None:
         return unseen(record, now, told=record.instance, what="the instance", waiting=_STARTING, asking=_ASKING)

@@ -112,9 +112,9 @@ def _reporter(record: Record, seen: Seen) -> str:
     return instance.id if instance else record.instance
 
 
-def is_talking(report: StagingReport | None, seen: Seen, now: datetime) -> bool:
+def is_talking(seen: Seen, now: datetime) -> bool:
     """Whether the report has changed within the time in which it must."""
-    return report is not None and seen.report_at is not None and now - seen.report_at <= SILENT_FOR
+    return seen.report_at is not None and now - seen.report_at <= SILENT_FOR
 
 
 def being_filled(record: Record, report: StagingReport) -> Plan:

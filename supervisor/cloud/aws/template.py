@@ -132,7 +132,7 @@ def root_device(image: Image, least_gib: int) -> dict[str, Any]:
     return {"DeviceName": image.root_device, "Ebs": ebs}
 
 
-def workspace_device(snapshot: str, config: WorkspaceConfig, *, bytes: int, volumes: int = 1, has_rate: bool = True) -> dict[str, Any]:
+def workspace_device(snapshot: str, config: WorkspaceConfig, *, bytes: int, volumes: int, has_rate: bool) -> dict[str, Any]:
     """A volume made from a snapshot, as large as that is.
 
     Shape:   volumes: made of it at once; has_rate: False: no rate can be had for filling them
