@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+
+from nodeimage.group import Group
 
 PAUSE_S = 0.1
 GRACE_S = 5.0
@@ -40,7 +41,7 @@ def run(*command: str | Path, env: Mapping[str, str] | None = None, limit_s: flo
 
 
 @contextmanager
-def running(*command: str | Path, log: Path, env: Mapping[str, str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
+def running(*command: str | Path, log: Path, env: Mapping[str, str] | None = None) -> Iterator[Group]:
     """Have a program run in the background; at the end it and all it started are gone."""
     with log.open("ab") as output:
         process = subprocess.Popen(
@@ -51,15 +52,13 @@ def running(*command: str | Path, log: Path, env: Mapping[str, str] | None = Non
             env=env,
             start_new_session=True,
         )
+    group = Group(process)
     try:
-        yield process
+        yield group
     finally:
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            try:
-                os.killpg(process.pid, number)
-                process.wait(GRACE_S)
-            except (ProcessLookupError, subprocess.TimeoutExpired):
-                continue
+        group.signal(signal.SIGTERM)
+        group.wait(GRACE_S)
+        group.kill(GRACE_S)
 
 
 def wait_until(is_so: Callable[[], bool], what: str, *, limit_s: float) -> None:

@@ -59,9 +59,9 @@ class Machine:
         console = self.shared / "console"
         with ExitStack() as ending:
             words = [*self._nspawn(), "--boot", "--console=pipe", *(f"systemd.mask={unit}" for unit in masked)]
-            process = ending.enter_context(running(*words, log=console))
+            group = ending.enter_context(running(*words, log=console))
             try:
-                wait_until(lambda: process.poll() is not None, "the machine has switched itself off", limit_s=limit_s)
+                wait_until(lambda: group.status() is not None, "the machine has switched itself off", limit_s=limit_s)
             except Failed as error:
                 raise Failed(f"{error}; its console ends:\n{_tail(console)}") from error
         return console.read_text(errors="replace")

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from nodeimage.group import Group
 from nodeimage.protocol import Failure, NodeConfig, RenderSettings
 
 from .log import BlenderLog
@@ -94,6 +95,7 @@ class Blender:
             )
         finally:
             os.close(log_fd)
+        self._group = Group(self._process)
         threading.Thread(target=self._read, name="blender", daemon=True).start()
 
     @property
@@ -122,7 +124,7 @@ class Blender:
         return event
 
     def is_running(self) -> bool:
-        return self._process.poll() is None
+        return self._group.status() is None
 
     def end(self) -> None:
         """Ask the process to end, and make it end."""
@@ -132,12 +134,9 @@ class Blender:
     def kill(self, *, ask_first: bool) -> None:
         """Make the process and all it started be gone: TERM and a grace time if `ask_first`, then KILL."""
         if ask_first and self.is_running():
-            self._signal(signal.SIGTERM)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(self._grace_s)
-        self._signal(signal.SIGKILL)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(self._grace_s)
+            self._group.signal(signal.SIGTERM)
+            self._group.wait(self._grace_s)
+        self._group.kill(self._grace_s)
         self.hang_up()
 
     def hang_up(self) -> None:
@@ -162,10 +161,6 @@ class Blender:
             self._process.stdin.write(json.dumps(command).encode() + b"\n")
             self._process.stdin.flush()
 
-    def _signal(self, number: signal.Signals) -> None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, number)
-
     def _read(self) -> None:
         assert self._process.stdout is not None, "Popen was asked for a pipe"
         said_hello = False
@@ -179,7 +174,7 @@ class Blender:
                 said_hello = said_hello or name == "hello"
                 if said_hello:
                     self._events.put(Event(name=name, fields=fields))
-        self._events.put(Event(name="exit", fields={"code": self._process.wait()}))
+        self._events.put(Event(name="exit", fields={"code": self._group.wait_for_end()}))
 
 
 def _sentence(what: str, last: str) -> str:

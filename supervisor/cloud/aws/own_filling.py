@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -16,6 +15,7 @@ from pathlib import Path
 import structlog
 
 from nodeimage.disks import Disks, WrongDevice, is_in_use
+from nodeimage.group import Group
 from nodeimage.launch import LaunchData
 
 from .inventory import FarmVolume
@@ -33,6 +33,7 @@ _GONE_WITHIN_S = 5.0
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Running:
     process: subprocess.Popen[bytes]
+    group: Group
     folder: Path
 
 
@@ -58,7 +59,8 @@ class Fillings:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 (folder / "launch.json").write_bytes(told.to_bytes())
-                self._running[volume.id] = _Running(process=self._spawn(volume, folder), folder=folder)
+                process = self._spawn(volume, folder)
+                self._running[volume.id] = _Running(process=process, group=Group(process), folder=folder)
             except OSError as error:
                 self.note_failure(volume.id, f"it could not be started: {error}")
 
@@ -70,7 +72,7 @@ class Fillings:
             running = self._running.get(volume)
             if running is None:
                 return None
-            status = running.process.poll()
+            status = running.group.status()
             return Filling(status=status, last_words=_last_words(running.folder) if status else "")
 
     def note_failure(self, volume: str, why: str) -> None:
@@ -84,7 +86,7 @@ class Fillings:
             self._failed.pop(volume, None)
             running = self._running.pop(volume, None)
             if running:
-                _kill(running.process)
+                _kill(running)
             self._clean(self._folder / volume)
 
     def is_in_use(self, volume: FarmVolume) -> bool:
@@ -124,16 +126,12 @@ class Fillings:
             folder.rmdir()
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
+def _kill(running: _Running) -> None:
     # not asked first: nothing of a volume that is not finished is of any use
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    try:
-        process.wait(timeout=_GONE_WITHIN_S)
-    except subprocess.TimeoutExpired:
-        log.warning("killed filling is not gone yet", pid=process.pid)
-    if process.stdin:
-        process.stdin.close()
+    if not running.group.kill(_GONE_WITHIN_S):
+        log.warning("killed filling is not gone yet", pid=running.process.pid)
+    if running.process.stdin:
+        running.process.stdin.close()
 
 
 def _last_words(folder: Path) -> str:
