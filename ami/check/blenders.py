@@ -130,20 +130,18 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-class _Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
-
-
 @contextmanager
 def serving(mirror: Path) -> Iterator[tuple[str, Sequence[str]]]:
     """Serve the mirror. Returns: its address, and the paths that were asked for so far"""
     asked: list[str] = []
 
-    class Handler(_Quiet):
+    class Handler(SimpleHTTPRequestHandler):
         def do_GET(self) -> None:
             asked.append(self.path)
             super().do_GET()
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Say nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(mirror))) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -8,8 +8,6 @@ from typing import Any
 import boto3
 from botocore.exceptions import ClientError
 
-from ami.check.network import STORE
-
 BUCKET = "kiln-check"
 REGION = "us-east-1"
 
@@ -17,7 +15,7 @@ REGION = "us-east-1"
 class Bucket:
     """One bucket for everything."""
 
-    def __init__(self, endpoint: str = STORE) -> None:
+    def __init__(self, endpoint: str) -> None:
         self._client: Any = boto3.client(  # Any: boto3's clients are made at run time
             "s3", region_name=REGION, endpoint_url=endpoint, aws_access_key_id="check", aws_secret_access_key="check"
         )
@@ -33,13 +31,18 @@ class Bucket:
         content: bytes = self._client.get_object(Bucket=BUCKET, Key=key)["Body"].read()
         return content
 
+    def find(self, key: str) -> bytes | None:
+        """Returns: None if there is no such object"""
+        try:
+            return self.body(key)
+        except ClientError:
+            return None
+
     def keys(self, prefix: str) -> list[str]:
         """List what there is, in order."""
         return [entry["Key"] for entry in self._client.list_objects_v2(Bucket=BUCKET, Prefix=prefix).get("Contents", ())]
 
     def read(self, key: str) -> Any:
         """Read JSON. Returns: None if there is no such object"""
-        try:
-            return json.loads(self._client.get_object(Bucket=BUCKET, Key=key)["Body"].read())
-        except ClientError:
-            return None
+        body = self.find(key)
+        return None if body is None else json.loads(body)

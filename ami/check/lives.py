@@ -8,10 +8,9 @@ import shutil
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from ami.check.bucket import BUCKET, REGION, Bucket
-from ami.check.commands import expect, run
+from ami.check.commands import Failed, expect, run
 from ami.check.container import Machine
 from ami.check.network import NODE, STORE, metadata_service
 from ami.check.proofs import AGENT_KEY, INSTANCE, Bench
@@ -78,12 +77,12 @@ def volume_is_staged_and_a_job_is_rendered_from_it(bench: Bench, device: str, bu
 
     with metadata_service(instance=OTHER_INSTANCE, user_data=launch_text(bench, workspace=WorkspaceKind.VOLUME, release=release)):
         machine.start(limit_s=300)
-    entries = [JournalEntry.from_bytes(json.dumps(bucket.read(key)).encode()) for key in bucket.keys(journal_prefix(JOB))]
+    entries = [JournalEntry.from_bytes(bucket.body(key)) for key in bucket.keys(journal_prefix(JOB))]
     finished = sorted(entry.frame for entry in entries if entry.outcome is Outcome.FINISHED and entry.frame is not None)
     expect(finished == list(range(FRAMES[0], FRAMES[1] + 1)), f"the journal says {entries}")
     outputs = bucket.keys(frames_prefix(JOB))
     expect(len(outputs) == len(finished), f"received are {outputs}")
-    beat = Heartbeat.from_bytes(json.dumps(bucket.read(status_key(node_of_instance(OTHER_INSTANCE)))).encode())
+    beat = last_heartbeat(bucket, OTHER_INSTANCE)
     expect(beat.state is NodeState.GONE and not beat.problem, f"the last heartbeat is {beat}")
     return f"{len(outputs)} frames, {entries[-1].device}, Blender {entries[-1].blender_version}"
 
@@ -137,12 +136,18 @@ def instance_without_an_agent_gives_up(bench: Bench, bucket: Bucket) -> str:
 
 
 def told_heartbeat(bucket: Bucket) -> Heartbeat:
-    """The last heartbeat, read as the farm reads it."""
-    raw: Any = bucket.read(status_key(node_of_instance(INSTANCE)))
-    expect(raw is not None, "the farm was not told that the instance gave up")
-    told = Heartbeat.from_bytes(json.dumps(raw).encode())
+    """What the farm is told of the instance that gave up."""
+    told = last_heartbeat(bucket, INSTANCE)
     expect(told.state is NodeState.STARTING and told.job == JOB, f"the heartbeat is {told}")
     return told
+
+
+def last_heartbeat(bucket: Bucket, instance: str) -> Heartbeat:
+    """The last heartbeat of an instance, read as the farm reads it. Errors: Failed - there is none"""
+    body = bucket.find(status_key(node_of_instance(instance)))
+    if body is None:
+        raise Failed(f"the farm was told nothing by {instance}")
+    return Heartbeat.from_bytes(body)
 
 
 def launch_text(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -69,11 +70,12 @@ def metadata_service(*, instance: str, user_data: str | None) -> Iterator[Metada
 
 
 @contextmanager
-def object_store(program: Path, log: Path) -> Iterator[None]:
-    """Serve S3."""
-    with running(program, "--host", STORE_IP, "--port", str(STORE_PORT), log=log):
-        wait_until(lambda: _listens(STORE_IP, STORE_PORT), "the stand-in store listens", limit_s=60)
-        yield
+def object_store(log: Path, *, address: str = STORE_IP, port: int = STORE_PORT) -> Iterator[str]:
+    """Serve S3. Returns: its endpoint"""
+    program = Path(sys.executable).with_name("moto_server")
+    with running(program, "--host", address, "--port", str(port), log=log):
+        wait_until(lambda: _listens(address, port), "the stand-in store listens", limit_s=60)
+        yield f"http://{address}:{port}"
 
 
 def _listens(address: str, port: int) -> bool:

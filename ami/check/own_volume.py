@@ -17,7 +17,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ami.check.bucket import BUCKET, REGION, Bucket
-from ami.check.commands import Failed, expect, run, running, wait_until
+from ami.check.commands import Failed, expect, run, wait_until
+from ami.check.loops import loop_volume
+from ami.check.network import object_store
+from ami.check.proving import enter_namespaces, prove
 from nodeimage.disks import is_in_use
 from nodeimage.launch import FileEntry, FileList, LaunchData, Role, StagingReport, StagingState, WorkspaceKind
 from nodeimage.protocol import files_key, project_key, staging_key
@@ -104,10 +107,9 @@ class Farm:
         expect(not self.fillings.is_in_use(volume), "the device is in use after the end")
 
     def said(self, volume: FarmVolume) -> StagingReport | None:
-        if staging_key(JOB) not in self.bucket.keys(staging_key(JOB)):
-            return None
-        said = StagingReport.from_bytes(self.bucket.body(staging_key(JOB)))
-        return said if said.instance == volume.id else None
+        body = self.bucket.find(staging_key(JOB))
+        said = StagingReport.from_bytes(body) if body else None
+        return said if said and said.instance == volume.id else None
 
     def put_files(self) -> None:
         self.bucket.put(files_key(JOB), file_list().to_bytes())
@@ -215,61 +217,36 @@ def farm_with_a_volume(folder: Path, bucket: Bucket, endpoint: str) -> Iterator[
     """A farm with files to bring onto a volume. Only in a mount namespace of one's own."""
     for path, body in BODIES.items():
         bucket.put(project_key(JOB, path), body)
-    file = folder / "own-volume"
-    with file.open("wb") as empty:
-        empty.truncate(GIB << 30)
-    device = run("losetup", "--find", "--show", file).strip()
-    try:
-        yield Farm(folder, device, bucket, endpoint)
-    finally:
-        run("umount", "/sys/block", status=None)
-        run("losetup", "--detach", device, status=None)
-        file.unlink()
+    with loop_volume(folder / "own-volume", bytes=GIB << 30) as device:
+        try:
+            yield Farm(folder, device, bucket, endpoint)
+        finally:
+            run("umount", "/sys/block", status=None)
 
 
 def main() -> int:
     """Prove it all, with a store of its own. Returns: exit status"""
-    inside = "KILN_OWN_VOLUME_INSIDE"
-    if os.environ.get(inside) != "1":
-        os.environ[inside] = "1"
-        words = ["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc"]
-        os.execvp(words[0], [*words, sys.executable, "-m", "ami.check.own_volume"])
+    enter_namespaces("ami.check.own_volume")
     run(*TRIAL, "/mnt")
     with (
         tempfile.TemporaryDirectory() as name,
-        _store(Path(name)) as endpoint,
+        object_store(Path(name, "store.log"), address="127.0.0.1", port=_free_port()) as endpoint,
         farm_with_a_volume(Path(name), Bucket(endpoint), endpoint) as farm,
     ):
         for proof in PROOFS:
-            began = time.monotonic()
             try:
-                shown = proof(farm)
+                prove(proof, farm)
             except Failed as error:
-                print(f"own-volume: FAILED: {proof.__name__}: {error}", file=sys.stderr)
+                print(f"image-check: FAILED: {error}", file=sys.stderr)
                 return 1
-            print(
-                f"own-volume: proved ({time.monotonic() - began:3.0f} s) {proof.__name__.replace('_', ' ')}\n    seen: {shown}", flush=True
-            )
     return 0
 
 
-@contextmanager
-def _store(folder: Path) -> Iterator[str]:
+def _free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    program = Path(sys.executable).with_name("moto_server")
-    with running(program, "--host", "127.0.0.1", "--port", str(port), log=folder / "store.log"):
-        wait_until(lambda: _listens(port), "the stand-in store listens", limit_s=60)
-        yield f"http://127.0.0.1:{port}"
-
-
-def _listens(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), 1).close()
-    except OSError:
-        return False
-    return True
+        port: int = free.getsockname()[1]
+    return port
 
 
 if __name__ == "__main__":

@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -237,19 +236,6 @@ print(json.dumps(said))
     refused = [name for name, said in nobody.items() if said != "reached"]
     expect(refused == ["metadata", "metadata over IPv6"], f"another user: {nobody}")
     return f"Blender's user: {blender['metadata']}"
-
-
-@contextmanager
-def loop_volume(file: Path) -> Iterator[str]:
-    """A block device over a file. Returns: its path"""
-    with file.open("wb") as empty:
-        empty.truncate(256 * 2**20)
-    device = run("losetup", "--find", "--show", file).strip()
-    try:
-        yield device
-    finally:
-        run("losetup", "--detach", device, status=None)
-        file.unlink(missing_ok=True)
 
 
 def show_as_volume(root: Path, device: str, *, serial: str) -> None:
