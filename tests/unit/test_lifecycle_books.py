@@ -112,9 +112,7 @@ def test_holdings_that_can_not_be_read_are_left_as_they_were(bench: FakeFarm, bo
 
 
 def test_what_went_while_the_farm_was_off_ended_with_its_jobs_last_instance(bench: FakeFarm, books: Books) -> None:
-    job = bench.a_submitted_job(frames="1-9")
-    bench.tick()
-    bench.tick()
+    job = bench.a_rendering_job(frames="1-9")
     hold(bench, job)
     books.keep()
     node = FakeNodes(bench).only()
@@ -185,9 +183,7 @@ def test_a_jobs_months_add_up_to_what_its_page_shows(bench: FakeFarm, books: Boo
 
 
 def test_the_list_shows_by_the_second_what_running_jobs_cost(bench: FakeFarm, books: Books) -> None:
-    job = bench.a_submitted_job(frames="1-9")
-    bench.tick()
-    bench.tick()
+    job = bench.a_rendering_job(frames="1-9")
     books.keep()
     bench.clock.pass_s(100)
 
