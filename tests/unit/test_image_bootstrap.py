@@ -15,10 +15,10 @@ from typing import Any
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from ami.check.metadata import MetadataServer, values_for
 from ami.recipe import ROOTFS
+from tests.aws.moto_server import Moto
 
 from .image_files import LIB, an_archive, load
 
@@ -27,19 +27,15 @@ KEY = "agent/1.pyz"
 BUCKET = "kiln-farm-projects"
 
 
-@pytest.fixture(scope="module")
-def store() -> Iterator[str]:
+@pytest.fixture
+def store(moto: Moto) -> str:
     """The address of an S3."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    return moto.url
 
 
 @pytest.fixture
-def client(store: str) -> Any:
-    made = boto3.client("s3", endpoint_url=store, region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b")
+def client(moto: Moto) -> Any:
+    made = moto.client("s3")
     made.create_bucket(Bucket=BUCKET)
     return made
 
@@ -106,9 +102,9 @@ def test_agent_that_is_there_already_is_not_fetched_again(client: Any, store: st
     assert run_bootstrap(tmp_path, metadata).stdout == "the agent runs\n"
 
 
-def test_agent_that_is_not_in_the_bucket_is_said_at_once(client: Any, store: str, metadata: MetadataServer, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("client")
+def test_agent_that_is_not_in_the_bucket_is_said_at_once(store: str, metadata: MetadataServer, tmp_path: Path) -> None:
     write_launch(tmp_path, store, b"never uploaded")
-    client.delete_object(Bucket=BUCKET, Key=KEY)
     ran = run_bootstrap(tmp_path, metadata)
     assert ran.returncode == 1
     assert f"s3://{BUCKET}/{KEY} can't be fetched" in ran.stderr
