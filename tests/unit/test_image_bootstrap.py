@@ -19,6 +19,7 @@ import pytest
 from ami.check.metadata import MetadataServer, values_for
 from ami.recipe import ROOTFS
 from tests.aws.moto_server import Moto
+from tests.aws.signed_out import NO_FILES
 
 from .image_files import LIB, an_archive, load
 
@@ -60,7 +61,7 @@ def run_bootstrap(folder: Path, metadata: MetadataServer, *words: str) -> subpro
     """Run it as the unit does. Without keys in the environment: the role's are the only ones."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     environment |= {"AWS_EC2_METADATA_SERVICE_ENDPOINT": metadata.url, "KILN_RUN": str(folder), "KILN_AGENTS": str(folder / "agents")}
-    environment |= {"AWS_CONFIG_FILE": "/none", "AWS_SHARED_CREDENTIALS_FILE": "/none"}
+    environment |= NO_FILES
     (folder / "agents").mkdir(exist_ok=True)
     return subprocess.run(
         [sys.executable, "-I", LIB / "bootstrap.py", *words], env=environment, capture_output=True, text=True, check=False
