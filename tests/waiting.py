@@ -8,6 +8,9 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+#: At once, as a busy machine counts: what must not be waited for takes far longer.
+AT_ONCE_S = 10.0
+
 
 def wait_until(condition: Callable[[], T], *, timeout_s: float = 20.0, what: str = "", every_s: float = 0.01) -> T:
     """Ask until the answer is true. Returns: that answer. Errors: AssertionError - it never was"""

@@ -146,7 +146,7 @@ def test_a_scouted_job_shows_three_frames_and_renders_the_rest_when_told_to(loca
     (figures,) = queries.statistics(local.farm)
     assert (figures.instance_type, figures.frames, figures.usd) == ("local", 8, Decimal(0))
     assert figures.boot_s is not None
-    assert 0 < figures.boot_s < 60
+    assert 0 < figures.boot_s < PATIENCE_S
 
 
 def test_a_job_is_rendered_from_upload_to_completion(local: LocalFarm) -> None:

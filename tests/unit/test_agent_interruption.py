@@ -14,6 +14,7 @@ from nodeimage.agent.interruption import MARGIN_S, Interruption
 from nodeimage.agent.ports import Silent
 from nodeimage.agent.surroundings import CannotPrepare, Watcher
 from nodeimage.protocol import Action, Claim, NodeState, Outcome, claim_key, log_key
+from tests.waiting import AT_ONCE_S
 
 from .agent_fakes import JOB, Rig
 
@@ -184,7 +185,7 @@ def test_waiting_to_be_taken_the_node_still_ends_when_it_is_told_to(rig: Rig) ->
         rig.wait_for_beat(lambda beat: beat.state is NodeState.IDLE and beat.interruption_at_ms > 0, "a node that waits")
         told_at = time.monotonic()
         stop.set()
-    assert time.monotonic() - told_at < 2.0
+    assert time.monotonic() - told_at < AT_ONCE_S
 
 
 # What comes before Blender

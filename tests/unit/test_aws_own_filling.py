@@ -97,9 +97,14 @@ def test_program_is_given_the_volume_the_launch_and_the_farms_keys(bench: Bench)
 
 def test_filling_that_runs_is_not_started_again(bench: Bench) -> None:
     bench.start()
-    first = bench.given()
-    bench.start()
-    assert bench.given() == first
+    given, launch = bench.given(), (bench.folder / VOLUME.id / "launch.json").read_bytes()
+    (bench.notes / "given").unlink()
+
+    bench.fillings.start(VOLUME, a_launch(job="job_2"))
+
+    assert (bench.folder / VOLUME.id / "launch.json").read_bytes() == launch
+    bench.fillings.end(VOLUME.id)
+    assert not (bench.notes / "given").exists(), f"a second one beside {given}"
 
 
 def test_filling_that_is_ended_is_gone_with_all_that_it_started_and_leaves_nothing(bench: Bench) -> None:

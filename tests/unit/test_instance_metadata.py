@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -158,8 +157,6 @@ def test_watch_goes_on_by_itself_until_it_is_stopped(service: MetadataService, m
     notices = Notices(metadata, every_s=1.0)
     notices.start()
     wait_until(lambda: "meta-data/spot/instance-action" in service.asked, what="a look")
-    began_at = time.monotonic()
     service.announce_interruption()
     wait_until(notices.at_ms, what="the notice")
-    assert time.monotonic() - began_at < 5.0
     notices.stop()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -52,12 +51,9 @@ def running(tmp_path: Path) -> Iterator[Running]:
 
 def test_a_command_is_acted_on_at_once_though_ticks_are_rare(running: Running) -> None:
     wait_until(lambda: queries.health(running.bench.farm).is_alive)
-    began = time.monotonic()
 
     job = running.bench.a_submitted_job(frames="1-2")
-    wait_until(lambda: running.bench.status(job) is not JobStatus.SUBMITTED)
-
-    assert time.monotonic() - began < 5  # a tick by the clock would come after ten minutes
+    wait_until(lambda: running.bench.status(job) is not JobStatus.SUBMITTED)  # a tick by the clock would come after ten minutes
 
 
 def test_no_wake_up_call_is_lost_that_falls_into_a_tick(running: Running) -> None:
@@ -78,10 +74,9 @@ def test_a_download_is_packed_at_once_though_looks_for_some_are_rare(running: Ru
         frames.receive(connection, job, 1, delivery, at=utc_now())
 
     for _ in range(3):
-        began = time.monotonic()
         download = downloads.begin_download(bench.farm, job)
-        wait_until(lambda download=download: downloads.download(bench.farm, download).status is DownloadStatus.READY)  # type: ignore[misc]
-        assert time.monotonic() - began < 3
+        # sooner than the next look, ten seconds after the one before
+        wait_until(lambda id=download: downloads.download(bench.farm, id).status is DownloadStatus.READY, timeout_s=8)  # type: ignore[misc]
         with bench.farm.db.write() as connection:
             connection.exec_driver_sql("DELETE FROM downloads")
 
