@@ -1,4 +1,4 @@
-"""What tests of nodes under a real Blender stand on."""
+"""What tests with a real Blender stand on."""
 
 from __future__ import annotations
 
