@@ -32,7 +32,6 @@ class Result:
     seed: int
     faults: tuple[str, ...]
     deaths: int = 0
-    calls: int = 0
 
 
 def weather_report(account: Account, seed: int) -> Result:

@@ -162,11 +162,18 @@ def settings() -> dict[str, Any]:
 
 
 def tags(thing: str) -> dict[str, str] | None:
-    """Tags of something of EC2's, a launch template by its id or name. Returns: None: it has none, or there is no such thing"""
+    """Tags of something of EC2's, a launch template by its id or name. Returns: empty: it has none; None: there is no such thing"""
     backend = backend_of()
     id = backend.launch_template_name_to_ids.get(thing, thing)
     found = {tag["key"]: tag["value"] for tag in backend.describe_tags({"resource-id": [id]})}
-    return found or None
+    return found if found or _is_there(id) else None
+
+
+def _is_there(id: str) -> bool:
+    """Say whether there is anything with that id, of the kinds that the farm changes."""
+    backend = backend_of()
+    kinds = (backend.volumes, backend.snapshots, backend.amis, backend.launch_templates, _world().fleets, *backend.groups.values())
+    return any(id in those for those in kinds) or any(one.id == id for each in backend.reservations.values() for one in each.instances)
 
 
 def template_data(template: str, version: str) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import zlib
 from typing import Any
 
@@ -82,9 +81,3 @@ class StagingPlayer:
 
 def _tags(one: dict[str, Any]) -> dict[str, str]:
     return {tag["Key"]: tag["Value"] for tag in one.get("Tags", ())}
-
-
-def user_data_of(params: dict[str, Any]) -> dict[str, Any]:
-    """The user data in the recorded parameters of a RunInstances."""
-    read: dict[str, Any] = json.loads(base64.b64decode(params["UserData"]))
-    return read

@@ -32,6 +32,7 @@ from .happenings import IMAGE
 from .moto_server import Moto
 from .own_place import FakeMachine
 from .policy_check import Asked
+from .signed_out import sign_out
 
 #: What an account that has grown a little may run.
 PLENTY = {"L-1216C47A": 2048.0, "L-34B43A08": 2048.0, "L-DB2E81BA": 0.0, "L-3819A6DF": 0.0}
@@ -124,7 +125,7 @@ def test_a_good_account_is_well_in_every_way(bench: Bench) -> None:
 def test_without_credentials_the_doctor_says_only_that(
     moto: Moto, identity: Identity, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    without_credentials(moto, monkeypatch)
+    sign_out(monkeypatch, moto.environment)
     bench = Bench(AwsSession(region="us-east-1", keys_file=tmp_path / "keys.json"), identity)
     found = only(bench.doctor.checks())
     assert found.text == "the farm is not signed in to AWS"
@@ -132,20 +133,10 @@ def test_without_credentials_the_doctor_says_only_that(
     assert "not signed in" in only(bench.job()).text
 
 
-def without_credentials(moto: Moto, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in moto.environment.items():
-        monkeypatch.setenv(name, value)
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
-
-
 def test_keys_that_are_typed_later_are_used_at_once(
     moto: Moto, identity: Identity, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    without_credentials(moto, monkeypatch)
+    sign_out(monkeypatch, moto.environment)
     session = AwsSession(region="us-east-1", keys_file=tmp_path / "keys.json")
     bench = Bench(session, identity)
     assert not bench.doctor.checks()[0].is_ok
@@ -155,7 +146,7 @@ def test_keys_that_are_typed_later_are_used_at_once(
 
 
 def test_credentials_that_turn_up_later_are_found_within_half_a_minute(moto: Moto, monkeypatch: pytest.MonkeyPatch) -> None:
-    without_credentials(moto, monkeypatch)
+    sign_out(monkeypatch, moto.environment)
     now_s = 0.0
     session = AwsSession(region="us-east-1", clock=lambda: now_s)
     with pytest.raises(Exception, match="not signed in"):

@@ -30,6 +30,7 @@ from supervisor.lifecycle.reconcile import Supervisor
 from tests.unit.api_site import SAMPLE
 
 from .moto_server import Moto
+from .signed_out import sign_out
 
 CONFIG = Config.model_validate({"cloud": {"provider": "aws"}, "aws": {"farm": "studio", "describe_s": 0}})
 PLENTY = {"L-1216C47A": 2048.0, "L-34B43A08": 2048.0}
@@ -38,13 +39,7 @@ PLENTY = {"L-1216C47A": 2048.0, "L-34B43A08": 2048.0}
 @pytest.fixture
 def signed_out(moto: Moto, monkeypatch: pytest.MonkeyPatch) -> None:
     """moto stands for AWS, and nobody is signed in to it."""
-    for name, value in moto.environment.items():
-        monkeypatch.setenv(name, value)
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
-        monkeypatch.setenv(name, "/nonexistent")
+    sign_out(monkeypatch, moto.environment)
 
 
 @pytest.fixture

@@ -205,8 +205,10 @@ def test_farm_that_may_not_attach_makes_no_volume_for_the_next_job(place: Worksp
 def test_volume_that_can_not_be_filled_here_is_given_back_and_a_staging_instance_does_it(place: WorkspacePlace, here: OwnInstance) -> None:
     volume = filling(place)
     place.fillings.finish(volume, Filling(status=1, last_words="mount: permission denied"))
-    state = tick(place)
-    assert "mount: permission denied" in state.doing or state.doing.startswith("the instance that copies its files")
+    failed = place.workspaces.state(JOB)
+    assert failed is not None
+    assert failed.doing == f"another instance is asked for: {here.id} could not fill {volume}: mount: permission denied"
+    assert tick(place).doing == "the instance that copies its files is starting"
     assert attached(place, here) == []
     snapshot = through(place)
     assert rented(place) == {"instances": [], "volumes": [], "snapshots": [snapshot]}

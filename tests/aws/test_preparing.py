@@ -11,12 +11,11 @@ from nodeimage.launch import StagingState
 from supervisor import queries
 from supervisor.cloud.aws.session import AwsSession
 from supervisor.commands import jobs as commands
-from supervisor.config import CloudConfig, Config, MoneyConfig
 from supervisor.domain.job import JobStatus
 from supervisor.domain.settings import JobSettings
 from supervisor.domain.workspace import WorkspaceMode
 from supervisor.lifecycle.sweep import sweep
-from tests.fakes.farm import FakeFarm
+from tests.fakes.farm import FakeFarm, renting
 
 from .moto_server import Moto
 from .premises_place import PremisesPlace
@@ -56,8 +55,7 @@ class Preparing:
 @pytest.fixture
 def farm(moto: Moto, aws_session: AwsSession, tmp_path: Path) -> Preparing:
     moto.change(is_slow=True)
-    config = Config(cloud=CloudConfig(provider="aws"), money=MoneyConfig(max_usd_per_month=0))
-    bench = FakeFarm.open(tmp_path, config=config)
+    bench = FakeFarm.open(tmp_path, config=renting())
     place = WorkspacePlace(moto, aws_session, objects=bench.cloud.objects, clock=bench.clock)
     premises = PremisesPlace(place, tmp_path).premises
     cloud = replace(bench.farm.cloud, workspaces=place.workspaces, premises=premises)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from supervisor.cloud.aws.identity import tags_of
@@ -86,3 +86,16 @@ def tick_struck_by(place: WorkspacePlace, way: Way, plan: FirstOf) -> WorkspaceS
         return None
     finally:
         plan.is_on = False
+
+
+def through_struck_by(place: WorkspacePlace, way: Way, plan: FirstOf, *, work: Callable[[], object]) -> str:
+    """Go all the way, and meet the fault on it. `work` lets go on what fills the volume. Returns: the snapshot's id"""
+    way.take(plan)
+    for _ in range(24):
+        state = tick_struck_by(place, way, plan)
+        if state and state.snapshot:
+            assert plan.met is not None
+            return state.snapshot
+        settle(place)
+        work()
+    raise AssertionError(f"no snapshot: {state}")

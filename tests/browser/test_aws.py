@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.aws.moto_server import Moto
+from tests.aws.signed_out import signed_out
 from tests.unit.api_site import SAMPLE
 
 from .conftest import CHROMIUM, new_draft, signed_in
@@ -20,14 +21,7 @@ assert CHROMIUM, "Debian's Chromium; make test installs it"
 @pytest.fixture
 def aws_farm(tmp_path: Path, moto: Moto) -> Iterator[LiveFarm]:
     """A farm on AWS that nobody has signed in to it yet."""
-    environment = {
-        **{name: value for name, value in moto.environment.items() if name not in {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}},
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "AWS_CONFIG_FILE": "/nonexistent",
-        "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent",
-        "KILN_CLOUD__PROVIDER": "aws",
-        "KILN_AWS__FARM": "studio",
-    }
+    environment = {**signed_out(moto.environment), "KILN_CLOUD__PROVIDER": "aws", "KILN_AWS__FARM": "studio"}
     with a_live_farm(tmp_path, environment=environment) as farm:
         farm.add_user(role="admin")
         yield farm

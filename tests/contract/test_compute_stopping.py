@@ -24,8 +24,10 @@ class Place:
     be_slow: Callable[[], object]  #: instances come up when something else happens
 
     def launched(self, market: Market = Market.ON_DEMAND) -> list[RentedInstance]:
-        self.compute.launch(replace(SPEC, market=market), request_id="launch_1")
-        return list(self.compute.instances())
+        granted = self.compute.launch(replace(SPEC, market=market), request_id="launch_1")
+        found = list(self.compute.instances())
+        assert granted == len(found) == SPEC.count
+        return found
 
     def statuses(self) -> list[InstanceStatus]:
         return [instance.status for instance in self.compute.instances()]

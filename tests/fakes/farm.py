@@ -25,6 +25,7 @@ from supervisor.domain.scene_json import inspection_to_json
 from supervisor.domain.settings import JobSettings
 from supervisor.farm import Farm
 from supervisor.lifecycle.reconcile import Supervisor
+from supervisor.store import jobs
 from supervisor.store.database import Database
 from supervisor.store.migrate import migrate
 from supervisor.store.schema import files
@@ -77,6 +78,13 @@ class FakeFarm:
     def status(self, job: str) -> JobStatus:
         return queries.job_summary(self.farm, job).status
 
+    def launch_failures(self, job: str) -> int:
+        """How many of a job's launches in a row came to nothing."""
+        with self.farm.db.read() as connection:
+            found = jobs.find_job(connection, job)
+        assert found is not None
+        return found.launch_failures
+
     @classmethod
     def open(cls, folder: Path, *, slots: int | None = None, config: Config | None = None, account: FakeAccount | None = None) -> FakeFarm:
         """Open the farm of that data folder, made if need be. `account`: one that it rents in."""
@@ -119,6 +127,14 @@ class FakeFarm:
         commands.submit_job(self.farm, job, replace(settings or JobSettings(), frames=frames, instances=instances))
         return job
 
+    def a_rendering_job(self, *, frames: str = "1-3", instances: int = 1, settings: JobSettings | None = None) -> str:
+        """A job whose instances run."""
+        job = self.a_submitted_job(frames=frames, instances=instances, settings=settings)
+        self.tick()
+        self.tick()
+        assert self.status(job) is JobStatus.RENDERING
+        return job
+
 
 def add_file(
     farm: Farm,
@@ -155,6 +171,13 @@ def a_renting_farm(folder: Path, *, usd_per_h: str = "3.60", **money: float) -> 
     """A farm whose instances, all of one type, cost money. Shape: money: as `renting` takes it"""
     bench = FakeFarm.open(folder, config=renting(**money))
     set_price(bench.cloud, usd_per_h)
+    return bench
+
+
+def a_farm_that_stops(folder: Path, *, config: Config | None = None) -> FakeFarm:
+    """A farm that rents where instances on demand can be stopped and started again."""
+    bench = FakeFarm.open(folder, config=config or renting())
+    bench.cloud.compute.can_stop = True
     return bench
 
 

@@ -97,7 +97,3 @@ class FakeWorkspaces(Trouble):
         """Let the workspace be gone."""
         for table in (self._states, self._staging, self._freezing):
             table.pop(job, None)
-
-    def break_down(self, job: str, problem: str) -> None:
-        """Let staging end with a problem."""
-        self._states[job] = WorkspaceState(problem=problem)

@@ -26,6 +26,7 @@ from supervisor.cloud.local.seaweedfs_files import identities
 from supervisor.cloud.s3 import S3ObjectStore
 from tests.aws.metadata_service import RoleKeys
 from tests.aws.moto_server import Moto
+from tests.aws.signed_out import NO_FILES
 from tests.aws.world import REGION
 from tests.waiting import wait_until
 
@@ -164,7 +165,7 @@ def open_studio(moto: Moto, folder: Path) -> Iterator[Studio]:
     store = StudioStore(folder / "store", bucket="kiln")
     store.start()
     try:
-        environment = _environment(moto, store, folder)
+        environment = _environment(moto, store)
         data = folder / "data"
         run_kiln(data, environment, "aws", "setup", "--yes")
         with served(data, environment=environment) as server:
@@ -188,15 +189,14 @@ def _opened(moto: Moto, folder: Path, store: SeaweedFS, server: Server, environm
     wait_until(lambda: not processes.with_environment(f"{folder / 'center'}/"), what="the end of everything on the machines")
 
 
-def _environment(moto: Moto, store: SeaweedFS, folder: Path) -> dict[str, str]:
+def _environment(moto: Moto, store: SeaweedFS) -> dict[str, str]:
     """What the farm's processes have around them: one pair of keys, which moto takes for AWS's and SeaweedFS for its own."""
     return {
         **os.environ,
         **moto.environment,
         "AWS_ACCESS_KEY_ID": store.keys.farm_access,
         "AWS_SECRET_ACCESS_KEY": store.keys.farm_secret,
-        "AWS_CONFIG_FILE": str(folder / "none"),
-        "AWS_SHARED_CREDENTIALS_FILE": str(folder / "none"),
+        **NO_FILES,
         "KILN_STORE__ENDPOINT": store.endpoint,
         "KILN_STORE__PUBLIC_ENDPOINT": store.endpoint,
         **_SETTINGS,

@@ -28,7 +28,7 @@ from supervisor.domain.job import JobStatus
 from tests.aws.moto_server import Moto
 
 from .aws_studio import IDENTITY, Studio, open_studio
-from .blender_here import HEIGHT, WIDTH, make_scenes
+from .blender_here import HEIGHT, WIDTH
 
 NAMED = {"name": "kiln_", "format": "PNG"}
 #: The cloud takes the instance back in so short a time that no frame at hand fits, whatever was measured: nodes keep 5 s free.
@@ -42,11 +42,9 @@ def studio(moto_server: Moto, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 @pytest.fixture(scope="module")
-def blend(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def blend(workspace: Path) -> Path:
     """A scene whose frames take two seconds each."""
-    folder = tmp_path_factory.mktemp("scenes")
-    make_scenes(folder)
-    return folder / "timed.blend"
+    return workspace / "timed.blend"
 
 
 def test_doctor_finds_nothing_wrong_with_a_farm_that_was_set_up_just_now(studio: Studio) -> None:

@@ -21,16 +21,9 @@ from supervisor.cloud.local.seaweedfs import SeaweedFS
 from supervisor.cloud.s3 import S3ObjectStore
 from tests.waiting import AT_ONCE_S, wait_until
 
-from .blender_here import PATIENCE_S, blender_command, make_scenes
+from .blender_here import PATIENCE_S, blender_command
 
 LONG = 1_000_000  #: samples: a frame that nobody waits for
-
-
-@pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("scenes")
-    make_scenes(folder)
-    return folder
 
 
 class NodeProcess:

@@ -9,16 +9,9 @@ import pytest
 
 from nodeimage.driver.graphics import is_software
 
-from .blender_here import Driven, codes, make_scenes
+from .blender_here import Driven, codes
 
 Drive = Callable[[str], Driven]
-
-
-@pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("scenes")
-    make_scenes(folder)
-    return folder
 
 
 @pytest.fixture

@@ -14,16 +14,9 @@ from PIL import Image, ImageChops, ImageStat
 from nodeimage.driver.images import image_size
 from nodeimage.protocol import Failure
 
-from .blender_here import FORMATS, HEIGHT, ROOT, WIDTH, Driven, Frame, blender_command, codes, make_scenes
+from .blender_here import FORMATS, HEIGHT, ROOT, WIDTH, Driven, Frame, blender_command, codes
 
 READABLE_BY_PILLOW = {"JPEG", "TIFF", "WEBP", "BMP", "TARGA", "JPEG2000"}
-
-
-@pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("scenes")
-    make_scenes(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

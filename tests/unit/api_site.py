@@ -19,7 +19,7 @@ from werkzeug.test import TestResponse
 from app import create_app
 from nodeimage.protocol import Output, log_key, output_key, preview_key
 from supervisor.cloud.ports import Cloud
-from supervisor.commands import accounts, jobs
+from supervisor.commands import accounts
 from supervisor.config import Config
 from supervisor.farm import Farm
 from supervisor.store import frames
@@ -79,9 +79,6 @@ class Site:
         )
         with self.farm.db.write() as connection:
             frames.receive(connection, job, number, delivery, at=datetime.now(UTC))
-
-    def cancel_at_once(self, job: str) -> None:
-        jobs.cancel_job(self.farm, job)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import pytest
 from supervisor.cloud.aws.errors import error_of
 from supervisor.cloud.aws.session import AwsSession, Keys
 from supervisor.cloud.ports import Refused, SignedOut
+from tests.aws.signed_out import sign_out
 
 TYPED = Keys(access_key="AKIATYPED", secret_key="typed")
 
@@ -16,11 +17,7 @@ TYPED = Keys(access_key="AKIATYPED", secret_key="typed")
 @pytest.fixture(autouse=True)
 def nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """No credentials in the environment, in files, or in an instance's metadata."""
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_ENDPOINT_URL"):
-        monkeypatch.delenv(name, raising=False)
-    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
-        monkeypatch.setenv(name, "/nonexistent")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    sign_out(monkeypatch, {})
 
 
 def session(folder: Path, *, profile: str = "", s3_endpoint: str = "", s3_region: str = "") -> AwsSession:

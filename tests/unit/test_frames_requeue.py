@@ -16,14 +16,6 @@ from tests.fakes.farm import FakeFarm, an_image, an_inspection
 from tests.fakes.node import FakeNode, FakeNodes
 
 
-def _rendering(bench: FakeFarm, *, frames: str = "1-4", instances: int = 1) -> str:
-    job = bench.a_submitted_job(frames=frames, instances=instances)
-    bench.tick()
-    bench.tick()
-    assert bench.status(job) is JobStatus.RENDERING
-    return job
-
-
 def _order(node: FakeNode) -> Order:
     order = node.order()
     assert order is not None
@@ -31,7 +23,7 @@ def _order(node: FakeNode) -> Order:
 
 
 def test_a_failed_attempt_is_tried_again_elsewhere_without_persistent_data(bench: FakeFarm, nodes: FakeNodes) -> None:
-    job = _rendering(bench, instances=2)
+    job = bench.a_rendering_job(frames="1-4", instances=2)
     first, second = nodes.alive()
     assert first.begin() == 1
     bench.tick()
@@ -50,7 +42,7 @@ def test_a_failed_attempt_is_tried_again_elsewhere_without_persistent_data(bench
 
 
 def test_the_order_tells_of_the_next_attempt_before_its_claim_is_free(bench: FakeFarm, nodes: FakeNodes) -> None:
-    job = _rendering(bench)
+    job = bench.a_rendering_job(frames="1-4")
     node = nodes.only()
     node.begin()
     node.fail(1)
@@ -65,7 +57,7 @@ def test_the_order_tells_of_the_next_attempt_before_its_claim_is_free(bench: Fak
 
 
 def test_the_only_node_may_try_again_what_it_failed(bench: FakeFarm, nodes: FakeNodes) -> None:
-    _rendering(bench)
+    bench.a_rendering_job(frames="1-4")
     node = nodes.only()
     node.begin()
     node.fail(1)
@@ -76,7 +68,7 @@ def test_the_only_node_may_try_again_what_it_failed(bench: FakeFarm, nodes: Fake
 
 
 def test_a_hang_is_tried_again_with_persistent_data(bench: FakeFarm, nodes: FakeNodes) -> None:
-    _rendering(bench)
+    bench.a_rendering_job(frames="1-4")
     node = nodes.only()
     node.begin()
     node.fail(1, Failure.HANG)
@@ -87,7 +79,7 @@ def test_a_hang_is_tried_again_with_persistent_data(bench: FakeFarm, nodes: Fake
 
 
 def test_a_frame_that_uses_up_its_attempts_fails_and_the_others_are_rendered(bench: FakeFarm, nodes: FakeNodes) -> None:
-    job = _rendering(bench, frames="1-3")
+    job = bench.a_rendering_job(frames="1-3")
     for _ in range(3):
         assert nodes.only().begin() == 1
         nodes.only().fail(1, message="no camera")
@@ -105,7 +97,7 @@ def test_a_frame_that_uses_up_its_attempts_fails_and_the_others_are_rendered(ben
 
 
 def test_a_retry_renders_only_what_is_missing_with_fresh_attempts_and_keeps_the_logs(bench: FakeFarm, nodes: FakeNodes) -> None:
-    job = _rendering(bench, frames="1-3")
+    job = bench.a_rendering_job(frames="1-3")
     for _ in range(3):
         nodes.only().begin()
         nodes.only().fail(1)
@@ -130,7 +122,7 @@ def test_a_retry_renders_only_what_is_missing_with_fresh_attempts_and_keeps_the_
 
 
 def test_an_interrupted_attempt_does_not_count(bench: FakeFarm, nodes: FakeNodes) -> None:
-    job = _rendering(bench, frames="1-2")
+    job = bench.a_rendering_job(frames="1-2")
     for _ in range(5):
         node = nodes.only()
         frame = node.begin()
@@ -142,7 +134,7 @@ def test_an_interrupted_attempt_does_not_count(bench: FakeFarm, nodes: FakeNodes
 
 
 def test_a_frame_that_another_node_claimed_after_an_interruption_stays_its(bench: FakeFarm, nodes: FakeNodes) -> None:
-    job = _rendering(bench, frames="1", instances=1)
+    job = bench.a_rendering_job(frames="1")
     node = nodes.only()
     node.begin()
     node.interrupt(1)
@@ -157,7 +149,7 @@ def test_a_frame_that_another_node_claimed_after_an_interruption_stays_its(bench
 
 
 def test_frames_of_an_instance_that_ended_are_queued_again_and_it_is_replaced(bench: FakeFarm, nodes: FakeNodes) -> None:
-    job = _rendering(bench, frames="1-6", instances=2)
+    job = bench.a_rendering_job(frames="1-6", instances=2)
     lost, kept = nodes.alive()
     frame = lost.begin()
     kept.begin()
@@ -175,7 +167,7 @@ def test_frames_of_an_instance_that_ended_are_queued_again_and_it_is_replaced(be
 
 
 def test_a_silent_node_is_given_up_and_its_frames_queued_again(bench: FakeFarm, nodes: FakeNodes) -> None:
-    job = _rendering(bench, frames="1-2")
+    job = bench.a_rendering_job(frames="1-2")
     silent = nodes.only()
     silent.begin()
     for _ in range(59):
@@ -192,7 +184,7 @@ def test_a_silent_node_is_given_up_and_its_frames_queued_again(bench: FakeFarm, 
 
 
 def test_a_node_whose_clock_is_wrong_is_believed(bench: FakeFarm, nodes: FakeNodes) -> None:
-    job = _rendering(bench, frames="1-8", instances=2)
+    job = bench.a_rendering_job(frames="1-8", instances=2)
     ahead, behind = nodes.alive()
     ahead.clock_off_s, behind.clock_off_s = 7200, -7200
 
@@ -203,7 +195,7 @@ def test_a_node_whose_clock_is_wrong_is_believed(bench: FakeFarm, nodes: FakeNod
 
 
 def test_what_a_lost_node_delivered_last_counts(bench: FakeFarm, nodes: FakeNodes) -> None:
-    job = _rendering(bench, frames="1-2")
+    job = bench.a_rendering_job(frames="1-2")
     node = nodes.only()
     node.begin()
     node.clock_off_s = -3600  # its entry stands long before the cursor
@@ -216,7 +208,7 @@ def test_what_a_lost_node_delivered_last_counts(bench: FakeFarm, nodes: FakeNode
 
 
 def test_a_frame_delivered_late_by_a_node_given_up_is_received_once(bench: FakeFarm, nodes: FakeNodes) -> None:
-    job = _rendering(bench, frames="1-2")
+    job = bench.a_rendering_job(frames="1-2")
     lost = nodes.only()
     lost.begin()
     bench.tick()
@@ -238,7 +230,7 @@ def test_a_frame_delivered_late_by_a_node_given_up_is_received_once(bench: FakeF
 
 
 def test_a_received_frame_that_is_gone_from_the_store_is_rendered_again(bench: FakeFarm, nodes: FakeNodes) -> None:
-    job = _rendering(bench, frames="1-2")
+    job = bench.a_rendering_job(frames="1-2")
     node = nodes.only()
     node.begin()
     node.deliver(1)
@@ -252,7 +244,7 @@ def test_a_received_frame_that_is_gone_from_the_store_is_rendered_again(bench: F
 
 
 def test_a_journal_entry_that_can_not_be_read_stops_nothing(bench: FakeFarm, nodes: FakeNodes) -> None:
-    job = _rendering(bench, frames="1-2")
+    job = bench.a_rendering_job(frames="1-2")
     bench.cloud.objects.put(journal_key(job, at_ms=bench.clock.ms, node="node_x", n=1), b'{"version": 99}')
 
     assert nodes.finish(job) is JobStatus.COMPLETED
@@ -262,7 +254,7 @@ def test_a_journal_entry_that_can_not_be_read_stops_nothing(bench: FakeFarm, nod
 
 @pytest.mark.parametrize("name", ["../../../other_job/frames/0001/0001.png", "/etc/passwd", "a/../../b.png", "./a.png", "a//b.png", ""])
 def test_an_output_outside_of_its_frame_is_not_taken_in(bench: FakeFarm, nodes: FakeNodes, name: str) -> None:
-    job = _rendering(bench, frames="1")
+    job = bench.a_rendering_job(frames="1")
     output = Output(name=name, bytes=7, crc32=1)
     entry = JournalEntry(outcome=Outcome.FINISHED, node="node_x", at_ms=bench.clock.ms, frame=1, outputs=(output,))
     bench.cloud.objects.put(journal_key(job, at_ms=bench.clock.ms, node="node_x", n=1), entry.to_bytes())
@@ -275,7 +267,7 @@ def test_an_output_outside_of_its_frame_is_not_taken_in(bench: FakeFarm, nodes: 
 
 
 def test_an_unbaked_simulation_is_left_to_one_node_in_order(bench: FakeFarm, nodes: FakeNodes) -> None:
-    job = _rendering(bench, frames="1-4", instances=3)
+    job = bench.a_rendering_job(frames="1-4", instances=3)
     for node in nodes.alive():
         node.opened(Finding(code="unbaked", text="“Flag” has a cloth simulation that is not baked"))
 
@@ -309,7 +301,7 @@ def test_a_missing_file_is_one_problem_whoever_misses_it(bench: FakeFarm, nodes:
 
 
 def test_a_file_that_does_not_open_ends_the_job_before_every_frame_was_tried(bench: FakeFarm, nodes: FakeNodes) -> None:
-    job = _rendering(bench, frames="1-100")
+    job = bench.a_rendering_job(frames="1-100")
     for _ in range(3):
         frame = nodes.only().begin()
         assert frame is not None
@@ -325,7 +317,7 @@ def test_a_file_that_does_not_open_ends_the_job_before_every_frame_was_tried(ben
 
 
 def test_a_job_of_which_ten_frames_fail_and_none_is_received_is_ended(bench: FakeFarm, nodes: FakeNodes) -> None:
-    job = _rendering(bench, frames="1-100")
+    job = bench.a_rendering_job(frames="1-100")
     for _ in range(10):
         frame = nodes.only().claim()
         assert frame is not None
@@ -339,7 +331,7 @@ def test_a_job_of_which_ten_frames_fail_and_none_is_received_is_ended(bench: Fak
 
 
 def test_a_job_with_received_frames_goes_on_whatever_fails(bench: FakeFarm, nodes: FakeNodes) -> None:
-    job = _rendering(bench, frames="1-30")
+    job = bench.a_rendering_job(frames="1-30")
     nodes.only().begin()
     nodes.only().deliver(1)
     for _ in range(12):
@@ -368,7 +360,7 @@ def test_instances_that_keep_dying_young_end_the_job_with_their_last_words(bench
 
 
 def test_instances_that_finish_frames_before_they_die_are_replaced_for_ever(bench: FakeFarm, nodes: FakeNodes) -> None:
-    job = bench.a_submitted_job(frames="1-20", instances=1)
+    job = bench.a_submitted_job(frames="1-20")
     for _ in range(400):
         bench.tick()
         for node in nodes.alive():
@@ -386,7 +378,7 @@ def test_instances_that_finish_frames_before_they_die_are_replaced_for_ever(benc
 def test_one_attempt_is_enough_where_the_farm_says_so(tmp_path: Path) -> None:
     bench = FakeFarm.open(tmp_path, config=Config(render=RenderConfig(max_attempts=1)))
     nodes = FakeNodes(bench)
-    job = _rendering(bench, frames="1-2")
+    job = bench.a_rendering_job(frames="1-2")
     nodes.only().begin()
     nodes.only().deliver(1)
     nodes.only().begin()
@@ -397,7 +389,7 @@ def test_one_attempt_is_enough_where_the_farm_says_so(tmp_path: Path) -> None:
 
 
 def test_a_retry_is_not_ended_for_what_failed_before_it(bench: FakeFarm, nodes: FakeNodes) -> None:
-    job = _rendering(bench, frames="1-13")
+    job = bench.a_rendering_job(frames="1-13")
     node = nodes.only()
     node.deliver(node.begin() or 0)
     for _ in range(11):

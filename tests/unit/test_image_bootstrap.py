@@ -15,10 +15,11 @@ from typing import Any
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from ami.check.metadata import MetadataServer, values_for
 from ami.recipe import ROOTFS
+from tests.aws.moto_server import Moto
+from tests.aws.signed_out import NO_FILES
 
 from .image_files import LIB, an_archive, load
 
@@ -27,19 +28,15 @@ KEY = "agent/1.pyz"
 BUCKET = "kiln-farm-projects"
 
 
-@pytest.fixture(scope="module")
-def store() -> Iterator[str]:
+@pytest.fixture
+def store(moto: Moto) -> str:
     """The address of an S3."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    return moto.url
 
 
 @pytest.fixture
-def client(store: str) -> Any:
-    made = boto3.client("s3", endpoint_url=store, region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b")
+def client(moto: Moto) -> Any:
+    made = moto.client("s3")
     made.create_bucket(Bucket=BUCKET)
     return made
 
@@ -64,7 +61,7 @@ def run_bootstrap(folder: Path, metadata: MetadataServer, *words: str) -> subpro
     """Run it as the unit does. Without keys in the environment: the role's are the only ones."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     environment |= {"AWS_EC2_METADATA_SERVICE_ENDPOINT": metadata.url, "KILN_RUN": str(folder), "KILN_AGENTS": str(folder / "agents")}
-    environment |= {"AWS_CONFIG_FILE": "/none", "AWS_SHARED_CREDENTIALS_FILE": "/none"}
+    environment |= NO_FILES
     (folder / "agents").mkdir(exist_ok=True)
     return subprocess.run(
         [sys.executable, "-I", LIB / "bootstrap.py", *words], env=environment, capture_output=True, text=True, check=False
@@ -106,9 +103,9 @@ def test_agent_that_is_there_already_is_not_fetched_again(client: Any, store: st
     assert run_bootstrap(tmp_path, metadata).stdout == "the agent runs\n"
 
 
-def test_agent_that_is_not_in_the_bucket_is_said_at_once(client: Any, store: str, metadata: MetadataServer, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("client")
+def test_agent_that_is_not_in_the_bucket_is_said_at_once(store: str, metadata: MetadataServer, tmp_path: Path) -> None:
     write_launch(tmp_path, store, b"never uploaded")
-    client.delete_object(Bucket=BUCKET, Key=KEY)
     ran = run_bootstrap(tmp_path, metadata)
     assert ran.returncode == 1
     assert f"s3://{BUCKET}/{KEY} can't be fetched" in ran.stderr

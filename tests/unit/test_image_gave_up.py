@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 
-import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from nodeimage import launch, protocol
+from tests.aws.moto_server import Moto
 
 from .image_files import load
 
@@ -54,23 +52,16 @@ def test_last_words_are_the_agents_own_and_how_it_ended(tmp_path: Path, monkeypa
     assert gave_up.last_words() == "kiln: no agent | kiln-node.service: Failed with result exit-code"
 
 
-def test_farm_finds_the_heartbeat_where_the_node_would_write_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_farm_finds_the_heartbeat_where_the_node_would_write_it(moto: Moto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        store = f"http://{host}:{port}"
-        bucket = "kiln-" + hashlib.sha256(str(tmp_path).encode()).hexdigest()[:12]
-        client = boto3.client("s3", endpoint_url=store, region_name="us-east-1")
-        client.create_bucket(Bucket=bucket)
-        told = {"region": "us-east-1", "endpoint": store, "projects_bucket": "p", "received_bucket": bucket, "job": "job_1"}
-        (tmp_path / "launch.json").write_text(json.dumps(told))
-        (tmp_path / "instance-id").write_text("i-0abc")
-        gave_up.tell(tmp_path, "no agent")
-        key = protocol.status_key(launch.node_of_instance("i-0abc"))
-        beat = protocol.Heartbeat.from_bytes(client.get_object(Bucket=bucket, Key=key)["Body"].read())
-    finally:
-        server.stop()
+    moto.client("s3").create_bucket(Bucket="received")
+    told = {"region": "us-east-1", "endpoint": moto.url, "projects_bucket": "p", "received_bucket": "received", "job": "job_1"}
+    (tmp_path / "launch.json").write_text(json.dumps(told))
+    (tmp_path / "instance-id").write_text("i-0abc")
+
+    gave_up.tell(tmp_path, "no agent")
+
+    key = protocol.status_key(launch.node_of_instance("i-0abc"))
+    beat = protocol.Heartbeat.from_bytes(moto.client("s3").get_object(Bucket="received", Key=key)["Body"].read())
     assert (beat.job, beat.problem) == ("job_1", "the instance gave up and switches itself off: no agent")

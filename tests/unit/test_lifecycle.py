@@ -56,9 +56,7 @@ def test_a_job_whose_frames_are_delivered_is_completed_and_rents_nothing(bench: 
 
 
 def test_the_last_frame_is_followed_by_completion_without_a_pause(bench: FakeFarm, nodes: FakeNodes) -> None:
-    job = bench.a_submitted_job(frames="1", instances=1)
-    bench.tick()
-    bench.tick()
+    job = bench.a_rendering_job(frames="1", instances=1)
     node = nodes.only()
     node.begin()
     node.deliver(1)
@@ -78,9 +76,7 @@ def test_never_more_instances_are_launched_than_frames_are_left(bench: FakeFarm)
 
 
 def test_a_rendering_frame_is_shown_with_its_node(bench: FakeFarm, nodes: FakeNodes) -> None:
-    job = bench.a_submitted_job(frames="1-2")
-    bench.tick()
-    bench.tick()
+    job = bench.a_rendering_job(frames="1-2")
     frame = nodes.only().begin()
     assert frame is not None
 
@@ -119,9 +115,7 @@ def test_claims_are_kept_so_that_a_late_node_renders_nothing_twice(bench: FakeFa
 
 
 def test_an_idle_node_leaves_and_is_not_replaced_without_work(bench: FakeFarm, nodes: FakeNodes) -> None:
-    job = bench.a_submitted_job(frames="1-2", instances=2)
-    bench.tick()
-    bench.tick()
+    job = bench.a_rendering_job(frames="1-2", instances=2)
     busy, idle = nodes.alive()
     busy.begin()
     idle_frame = idle.begin()
@@ -139,9 +133,7 @@ def test_an_idle_node_leaves_and_is_not_replaced_without_work(bench: FakeFarm, n
 
 
 def test_a_job_whose_nodes_all_wait_says_why_and_takes_it_back_when_one_goes_on(bench: FakeFarm, nodes: FakeNodes) -> None:
-    job = bench.a_submitted_job(frames="1-10", instances=2)
-    bench.tick()
-    bench.tick()
+    job = bench.a_rendering_job(frames="1-10", instances=2)
     first, second = nodes.alive()
     first.beat(NodeState.DELIVERING, problem="The node's disk is full.")
     second.begin()

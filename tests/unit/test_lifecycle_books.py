@@ -112,9 +112,7 @@ def test_holdings_that_can_not_be_read_are_left_as_they_were(bench: FakeFarm, bo
 
 
 def test_what_went_while_the_farm_was_off_ended_with_its_jobs_last_instance(bench: FakeFarm, books: Books) -> None:
-    job = bench.a_submitted_job(frames="1-9")
-    bench.tick()
-    bench.tick()
+    job = bench.a_rendering_job(frames="1-9")
     hold(bench, job)
     books.keep()
     node = FakeNodes(bench).only()
@@ -138,8 +136,7 @@ def test_what_went_while_the_farm_was_off_ended_with_its_jobs_last_instance(benc
 def test_what_is_stored_is_added_up_as_time_goes_by(bench: FakeFarm, books: Books) -> None:
     bench.cloud.prices.stored = Decimal(720)  # a dollar an hour and gibibyte
     job = bench.a_draft(blend=None)
-    file = bench.a_file(job, "shot.blend", body=b"B" * (1 << 20))
-    assert file
+    bench.a_file(job, "shot.blend", body=b"B" * (1 << 20))
     books.keep()
     for _ in range(4):
         bench.clock.pass_s(900)
@@ -186,9 +183,7 @@ def test_a_jobs_months_add_up_to_what_its_page_shows(bench: FakeFarm, books: Boo
 
 
 def test_the_list_shows_by_the_second_what_running_jobs_cost(bench: FakeFarm, books: Books) -> None:
-    job = bench.a_submitted_job(frames="1-9")
-    bench.tick()
-    bench.tick()
+    job = bench.a_rendering_job(frames="1-9")
     books.keep()
     bench.clock.pass_s(100)
 

@@ -10,13 +10,12 @@ from nodeimage.protocol import NodeState, claims_prefix
 from supervisor import queries
 from supervisor.cloud.ports import CloudError, NoCapacity, Refused, Throttled
 from supervisor.commands import jobs as commands
-from supervisor.config import CloudConfig, Config, MoneyConfig
 from supervisor.domain.instance import InstanceStatus, Market
-from supervisor.domain.job import ENDED, JobStatus
+from supervisor.domain.job import JobStatus
 from supervisor.domain.settings import JobSettings
 from supervisor.lifecycle.sweep import sweep
-from supervisor.store import instances, jobs
-from tests.fakes.farm import FakeFarm
+from supervisor.store import instances
+from tests.fakes.farm import FakeFarm, a_farm_that_stops
 from tests.fakes.node import FakeNode, FakeNodes
 
 _S = InstanceStatus
@@ -24,17 +23,7 @@ _S = InstanceStatus
 
 @pytest.fixture
 def bench(tmp_path: Path) -> FakeFarm:
-    bench = FakeFarm.open(tmp_path, config=Config(cloud=CloudConfig(provider="aws"), money=MoneyConfig(max_usd_per_month=0)))
-    bench.cloud.compute.can_stop = True
-    return bench
-
-
-def _rendering(bench: FakeFarm, *, frames: str, count: int, market: Market = Market.ON_DEMAND) -> str:
-    job = bench.a_submitted_job(frames=frames, instances=count, settings=JobSettings(market=market))
-    bench.tick()
-    bench.tick()
-    assert bench.status(job) is JobStatus.RENDERING
-    return job
+    return a_farm_that_stops(tmp_path)
 
 
 def _ticks(bench: FakeFarm, number: int) -> None:
@@ -42,25 +31,9 @@ def _ticks(bench: FakeFarm, number: int) -> None:
         bench.tick()
 
 
-def _run(bench: FakeFarm, nodes: FakeNodes, job: str) -> JobStatus:
-    for _ in range(60):
-        bench.tick()
-        nodes.work()
-        if bench.status(job) in ENDED:
-            break
-    return bench.status(job)
-
-
 def _launches(bench: FakeFarm, job: str) -> int:
     with bench.farm.db.read() as connection:
         return len(instances.launches_of(connection, job))
-
-
-def _failures(bench: FakeFarm, job: str) -> int:
-    with bench.farm.db.read() as connection:
-        found = jobs.find_job(connection, job)
-    assert found is not None
-    return found.launch_failures
 
 
 # Nothing left to claim
@@ -68,7 +41,7 @@ def _failures(bench: FakeFarm, job: str) -> int:
 
 def _last_frame_on_one(bench: FakeFarm, nodes: FakeNodes) -> tuple[str, FakeNode, FakeNode]:
     """A job whose last frame renders on one of two nodes while the other has nothing to do."""
-    job = _rendering(bench, frames="1-2", count=2)
+    job = bench.a_rendering_job(frames="1-2", instances=2)
     busy, idle = nodes.alive()
     busy.begin()
     frame = idle.begin()
@@ -91,7 +64,7 @@ def test_an_instance_with_nothing_left_to_claim_is_ended_at_once(bench: FakeFarm
 
 
 def test_an_instance_that_still_boots_is_ended_when_the_others_have_taken_every_frame(bench: FakeFarm, nodes: FakeNodes) -> None:
-    job = _rendering(bench, frames="1-2", count=2)
+    job = bench.a_rendering_job(frames="1-2", instances=2)
     quick = nodes.alive()[0]
     for _ in range(2):  # one renders, one is being delivered
         quick.begin()
@@ -101,11 +74,11 @@ def test_an_instance_that_still_boots_is_ended_when_the_others_have_taken_every_
 
     assert [one.node for one in bench.cloud.compute.alive()] == [quick.name]
     assert queries.job_detail(bench.farm, job).problems == ()
-    assert (_launches(bench, job), _failures(bench, job)) == (1, 0)
+    assert (_launches(bench, job), bench.launch_failures(job)) == (1, 0)
 
 
 def test_an_instance_is_left_alone_while_a_frame_waits(bench: FakeFarm, nodes: FakeNodes) -> None:
-    _rendering(bench, frames="1-3", count=3)
+    bench.a_rendering_job(frames="1-3", instances=3)
     first, second, _ = nodes.alive()
     first.begin()
     second.begin()
@@ -146,7 +119,7 @@ def test_a_frame_lost_with_the_last_instance_gets_another_one(bench: FakeFarm, n
 
     bench.cloud.compute.end_instance(busy.instance.id)
 
-    assert _run(bench, nodes, job) is JobStatus.COMPLETED
+    assert nodes.finish(job) is JobStatus.COMPLETED
     assert _launches(bench, job) == 2
 
 
@@ -166,7 +139,7 @@ def test_instances_do_not_come_and_go_while_the_last_frame_renders(bench: FakeFa
 
 def _paused(bench: FakeFarm, nodes: FakeNodes, *, frames: str = "1-10", market: Market = Market.ON_DEMAND) -> str:
     """A job on two instances, paused in its first frames."""
-    job = _rendering(bench, frames=frames, count=2, market=market)
+    job = bench.a_rendering_job(frames=frames, instances=2, settings=JobSettings(market=market))
     nodes.work()
     commands.pause_job(bench.farm, job)
     bench.tick()
@@ -202,7 +175,7 @@ def test_a_resumed_job_starts_its_stopped_instances_or_launches_others(
 
     commands.resume_job(bench.farm, job)
 
-    assert _run(bench, nodes, job) is JobStatus.COMPLETED
+    assert nodes.finish(job) is JobStatus.COMPLETED
     assert _launches(bench, job) == launches
     assert bench.cloud.compute.alive() == []
 
@@ -224,7 +197,7 @@ def test_a_started_instance_has_as_long_to_its_first_heartbeat_as_a_new_one(benc
 
 def test_instances_that_are_slow_to_stop_and_to_start_are_waited_for(bench: FakeFarm, nodes: FakeNodes) -> None:
     bench.cloud.compute.goes_down = False
-    job = _rendering(bench, frames="1-10", count=2)
+    job = bench.a_rendering_job(frames="1-10", instances=2)
     commands.pause_job(bench.farm, job)
     _ticks(bench, 5)
     assert bench.status(job) is JobStatus.RELEASING
@@ -240,7 +213,7 @@ def test_instances_that_are_slow_to_stop_and_to_start_are_waited_for(bench: Fake
     assert bench.status(job) is JobStatus.LAUNCHING
     bench.cloud.compute.come_up()
 
-    assert _run(bench, nodes, job) is JobStatus.COMPLETED
+    assert nodes.finish(job) is JobStatus.COMPLETED
     assert _launches(bench, job) == 1
 
 
@@ -251,7 +224,7 @@ def test_only_as_many_stopped_instances_are_started_as_there_is_work_for(bench: 
     _ticks(bench, 2)
 
     assert sorted(one.status for one in bench.cloud.compute.alive()) == [_S.RUNNING, _S.STOPPED]
-    assert _run(bench, nodes, job) is JobStatus.COMPLETED
+    assert nodes.finish(job) is JobStatus.COMPLETED
     assert bench.cloud.compute.alive() == []
 
 
@@ -287,7 +260,7 @@ def test_a_stopped_instance_that_is_gone_is_replaced(bench: FakeFarm, nodes: Fak
     _ticks(bench, 3)
 
     assert [one.status for one in bench.cloud.compute.alive()] == [_S.RUNNING] * 2
-    assert _failures(bench, job) == 0
+    assert bench.launch_failures(job) == 0
 
 
 @pytest.mark.parametrize(
@@ -306,11 +279,11 @@ def test_instances_that_can_not_be_started_are_replaced_and_those_that_can_later
 
     assert [one.status for one in bench.cloud.compute.alive()] == [_S.RUNNING] * 2
     assert _launches(bench, job) == launches
-    assert _run(bench, nodes, job) is JobStatus.COMPLETED
+    assert nodes.finish(job) is JobStatus.COMPLETED
 
 
 def test_what_a_node_claimed_when_it_was_stopped_is_free_for_others(bench: FakeFarm, nodes: FakeNodes) -> None:
-    job = _rendering(bench, frames="1-2", count=2)
+    job = bench.a_rendering_job(frames="1-2", instances=2)
     silent, other = nodes.alive()
     frame = silent.claim()
     assert frame is not None

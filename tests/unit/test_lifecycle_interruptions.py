@@ -9,14 +9,12 @@ import pytest
 from nodeimage.protocol import NodeState, claims_prefix
 from supervisor import queries
 from supervisor.commands import jobs as commands
-from supervisor.config import CloudConfig, Config, MoneyConfig
 from supervisor.domain.frame import FrameStatus
 from supervisor.domain.instance import InstanceStatus, Market, is_left_to_cloud
 from supervisor.domain.job import ENDED, JobStatus
 from supervisor.domain.settings import JobSettings
 from supervisor.lifecycle.pool import MOST_LOST_LAUNCHES
-from supervisor.store import jobs
-from tests.fakes.farm import BEGIN, FakeFarm
+from tests.fakes.farm import BEGIN, FakeFarm, a_farm_that_stops
 from tests.fakes.node import FakeNode, FakeNodes
 
 _S = InstanceStatus
@@ -24,16 +22,12 @@ _S = InstanceStatus
 
 @pytest.fixture
 def bench(tmp_path: Path) -> FakeFarm:
-    bench = FakeFarm.open(tmp_path, config=Config(cloud=CloudConfig(provider="aws"), money=MoneyConfig(max_usd_per_month=0)))
-    bench.cloud.compute.can_stop = True
-    return bench
+    return a_farm_that_stops(tmp_path)
 
 
 def _rendering(bench: FakeFarm, nodes: FakeNodes, *, frames: str = "1-10", count: int = 2) -> str:
     """A job on spot instances, each with a frame in hand."""
-    job = bench.a_submitted_job(frames=frames, instances=count, settings=JobSettings(market=Market.SPOT))
-    bench.tick()
-    bench.tick()
+    job = bench.a_rendering_job(frames=frames, instances=count, settings=JobSettings(market=Market.SPOT))
     for node in nodes.alive():
         node.begin()
     bench.tick()
@@ -48,13 +42,6 @@ def _ticks(bench: FakeFarm, number: int, *, after_s: float = 1.0) -> None:
 
 def _status_of(bench: FakeFarm, node: FakeNode) -> InstanceStatus:
     return next(one.status for one in bench.cloud.compute.instances() if one.id == node.instance.id)
-
-
-def _failures(bench: FakeFarm, job: str) -> int:
-    with bench.farm.db.read() as connection:
-        found = jobs.find_job(connection, job)
-    assert found is not None
-    return found.launch_failures
 
 
 def _events(bench: FakeFarm, job: str) -> list[str]:
@@ -136,7 +123,7 @@ def test_no_interruption_counts_against_the_launch_or_the_frame(bench: FakeFarm,
         bench.cloud.compute.take_back(node.instance.id)
         _ticks(bench, 3)
 
-    assert _failures(bench, job) == 0
+    assert bench.launch_failures(job) == 0
     assert bench.status(job) is JobStatus.RENDERING
     assert queries.job_detail(bench.farm, job).problems == ()
     with bench.farm.db.read() as connection:
@@ -152,7 +139,7 @@ def test_a_notice_that_comes_in_the_same_moment_as_the_end_counts(bench: FakeFar
     bench.cloud.compute.end_instance(node.instance.id, note="the machine went away")
     bench.tick()
 
-    assert _failures(bench, job) == 0
+    assert bench.launch_failures(job) == 0
     assert f"instance {node.instance.id} was taken back by the cloud" in _events(bench, job)
 
 
@@ -162,7 +149,7 @@ def test_an_interruption_spares_no_other_launch_that_comes_to_nothing(bench: Fak
     bench.cloud.compute.end_instance(nodes.only().instance.id, note="its disk broke")
     bench.tick()
 
-    assert _failures(bench, job) == 1
+    assert bench.launch_failures(job) == 1
 
 
 # Who ends it

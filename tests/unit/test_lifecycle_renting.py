@@ -33,14 +33,6 @@ def bench(tmp_path: Path) -> FakeFarm:
     return FakeFarm.open(tmp_path, config=_config(fallback_minutes=10))
 
 
-def _rendering(bench: FakeFarm, *, frames: str, count: int, settings: JobSettings | None = None) -> str:
-    job = bench.a_submitted_job(frames=frames, instances=count, settings=settings)
-    bench.tick()
-    bench.tick()
-    assert bench.status(job) is JobStatus.RENDERING
-    return job
-
-
 def _tick_for(bench: FakeFarm, *, minutes: float, every_s: float = 5) -> None:
     for _ in range(round(minutes * 60 / every_s)):
         bench.tick(after_s=every_s)
@@ -61,7 +53,7 @@ def _events(bench: FakeFarm, job: str) -> list[str]:
 
 def test_a_launch_granted_in_part_is_filled_up_while_there_is_work(bench: FakeFarm) -> None:
     bench.cloud.compute.slots = 2
-    job = _rendering(bench, frames="1-20", count=5)
+    job = bench.a_rendering_job(frames="1-20", instances=5)
     assert len(bench.cloud.compute.alive()) == 2
 
     bench.cloud.compute.slots = 4
@@ -132,7 +124,7 @@ def test_a_launch_in_doubt_is_not_asked_again_for_a_workspace_that_is_gone(bench
 
 
 def test_hands_that_are_on_their_way_count_when_frames_are_few(bench: FakeFarm, nodes: FakeNodes) -> None:
-    job = _rendering(bench, frames="1-6", count=6)
+    job = bench.a_rendering_job(frames="1-6", instances=6)
     for node in nodes.alive()[:4]:
         node.begin()
     bench.tick()
@@ -146,7 +138,7 @@ def test_hands_that_are_on_their_way_count_when_frames_are_few(bench: FakeFarm, 
 
 
 def test_no_instance_is_asked_for_where_free_hands_are_enough_for_the_frames_that_wait(bench: FakeFarm, nodes: FakeNodes) -> None:
-    _rendering(bench, frames="1-5", count=5)
+    bench.a_rendering_job(frames="1-5", instances=5)
     first, second, third, fourth, fifth = nodes.alive()
     for node in (first, second, first, second):  # one renders, one is being delivered
         node.begin()
@@ -160,9 +152,7 @@ def test_no_instance_is_asked_for_where_free_hands_are_enough_for_the_frames_tha
 
 
 def test_a_launch_whose_node_could_not_begin_is_lost_with_the_nodes_own_words(bench: FakeFarm, nodes: FakeNodes) -> None:
-    job = bench.a_submitted_job()
-    bench.tick()
-    bench.tick()
+    job = bench.a_rendering_job()
     node = nodes.only()
     node.beat(NodeState.STARTING, problem="Its files can't be fetched: tree.blend is not in the bucket.")
     bench.cloud.compute.end_instance(node.instance.id, note="it shut itself down")

@@ -128,9 +128,7 @@ def test_the_price_is_that_at_the_start_or_the_first_that_is_known(bench: FakeFa
 
 
 def test_an_instance_that_the_cloud_shows_no_more_is_paid_until_it_is_given_up(bench: FakeFarm) -> None:
-    job = bench.a_submitted_job()
-    bench.tick()
-    bench.tick()
+    job = bench.a_rendering_job()
     bench.cloud.compute.forget_instance("i-0001")
     for _ in range(70):
         bench.tick()
@@ -155,9 +153,7 @@ def test_a_node_is_ready_with_its_first_word(bench: FakeFarm) -> None:
 
 
 def test_what_ended_while_the_farm_was_off_is_paid_until_its_node_said_goodbye(bench: FakeFarm) -> None:
-    job = bench.a_submitted_job(frames="1-9")
-    bench.tick()
-    bench.tick()
+    job = bench.a_rendering_job(frames="1-9")
     node = FakeNodes(bench).only()
     node.begin()
     bench.tick()
@@ -173,9 +169,7 @@ def test_what_ended_while_the_farm_was_off_is_paid_until_its_node_said_goodbye(b
 
 
 def test_what_left_while_the_farm_looked_is_paid_until_it_is_gone(bench: FakeFarm) -> None:
-    job = bench.a_submitted_job(frames="1-9")
-    bench.tick()
-    bench.tick()
+    job = bench.a_rendering_job(frames="1-9")
     bench.cloud.compute.goes_down = False
     node = FakeNodes(bench).only()
     node.begin()

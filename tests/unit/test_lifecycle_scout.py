@@ -80,9 +80,7 @@ def test_a_job_of_few_frames_is_not_scouted(bench: FakeFarm, nodes: FakeNodes) -
 
 
 def test_a_scouted_job_paused_in_between_goes_on_scouting(bench: FakeFarm, nodes: FakeNodes) -> None:
-    job = bench.a_submitted_job(frames="1-100", settings=SCOUT)
-    bench.tick()
-    bench.tick()
+    job = bench.a_rendering_job(frames="1-100", settings=SCOUT)
     nodes.work()
     bench.tick()
     commands.pause_job(bench.farm, job)
@@ -107,9 +105,7 @@ def test_a_scouted_job_survives_a_restart_of_the_farm(bench: FakeFarm, nodes: Fa
 
 
 def test_a_failed_scout_frame_is_told_of_and_the_others_count(bench: FakeFarm, nodes: FakeNodes) -> None:
-    job = bench.a_submitted_job(frames="1-100", settings=SCOUT)
-    bench.tick()
-    bench.tick()
+    job = bench.a_rendering_job(frames="1-100", settings=SCOUT)
     for _ in range(12):
         for node in nodes.alive():
             frame = node.begin()
@@ -141,9 +137,7 @@ def test_a_job_whose_scout_frames_all_fail_has_failed_and_a_retry_scouts_again(b
 
 
 def test_an_order_dependent_job_is_scouted_by_its_first_frame(bench: FakeFarm, nodes: FakeNodes) -> None:
-    job = bench.a_submitted_job(frames="1-100", settings=SCOUT)
-    bench.tick()
-    bench.tick()
+    job = bench.a_rendering_job(frames="1-100", settings=SCOUT)
     nodes.only().opened(Finding(code="unbaked", text="“Cloth” is not baked."))
     run_until(bench, nodes, job, JobStatus.PAUSED)
 
@@ -163,9 +157,7 @@ def test_a_cancelled_scouted_job_renders_the_rest_when_that_is_asked_for(bench: 
 
 
 def test_the_time_left_of_a_job_that_scouts_is_that_of_its_scout_frames(bench: FakeFarm, nodes: FakeNodes) -> None:
-    job = bench.a_submitted_job(frames="1-1000", settings=replace(SCOUT))
-    bench.tick()
-    bench.tick()
+    job = bench.a_rendering_job(frames="1-1000", settings=replace(SCOUT))
     nodes.only().begin()
     bench.tick()
     nodes.only().deliver(1, render_s=60)

@@ -8,18 +8,17 @@ import pytest
 
 from supervisor import queries
 from supervisor.commands import jobs as commands
-from supervisor.config import CloudConfig, Config, MoneyConfig
 from supervisor.domain.job import JobStatus
 from supervisor.domain.settings import JobSettings
 from supervisor.domain.workspace import WorkspaceMode
 from supervisor.lifecycle.intake import check_pending
-from tests.fakes.farm import FakeFarm
+from tests.fakes.farm import FakeFarm, renting
 from tests.fakes.node import FakeNodes
 
 
 def test_a_job_whose_files_do_not_verify_fails_and_says_which(bench: FakeFarm) -> None:
     job = bench.a_draft()
-    file = bench.a_file(job, "wood.png")
+    bench.a_file(job, "wood.png")
     bench.cloud.objects.place(f"projects/{job}/wood.png", b"other", etag="x")
     commands.submit_job(bench.farm, job)
 
@@ -28,7 +27,6 @@ def test_a_job_whose_files_do_not_verify_fails_and_says_which(bench: FakeFarm) -
     summary = queries.job_summary(bench.farm, job)
     assert summary.status is JobStatus.FAILED
     assert "wood.png" in summary.reason
-    assert file
     assert list(bench.cloud.workspaces.jobs()) == []
 
 
@@ -97,7 +95,7 @@ def test_what_the_cloud_does_with_the_files_is_the_reason_that_people_read(bench
 
 @pytest.mark.parametrize("mode", [None, *WorkspaceMode])
 def test_files_are_brought_to_instances_as_the_job_wishes(tmp_path: Path, mode: WorkspaceMode | None) -> None:
-    bench = FakeFarm.open(tmp_path, config=Config(cloud=CloudConfig(provider="aws"), money=MoneyConfig(max_usd_per_month=0)))
+    bench = FakeFarm.open(tmp_path, config=renting())
     job = bench.a_submitted_job(settings=JobSettings(workspace_mode=mode))
 
     bench.tick()
@@ -106,9 +104,7 @@ def test_files_are_brought_to_instances_as_the_job_wishes(tmp_path: Path, mode: 
 
 
 def test_a_workspace_that_is_gone_is_staged_again(bench: FakeFarm, nodes: FakeNodes) -> None:
-    job = bench.a_submitted_job(frames="1-6")
-    bench.tick()
-    bench.tick()
+    job = bench.a_rendering_job(frames="1-6")
     nodes.work()
     commands.pause_job(bench.farm, job)
     bench.tick()

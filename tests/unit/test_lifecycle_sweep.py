@@ -75,9 +75,7 @@ def test_a_dry_run_names_what_it_would_give_back_and_leaves_it(bench: FakeFarm) 
 
 
 def test_a_rendering_job_is_left_alone(bench: FakeFarm) -> None:
-    bench.a_submitted_job()
-    bench.tick()
-    bench.tick()
+    bench.a_rendering_job()
 
     assert sweep(bench.farm) == []
     assert len(bench.cloud.compute.alive()) == 1
@@ -109,9 +107,7 @@ def test_a_paused_jobs_workspace_is_kept_however_long(bench: FakeFarm) -> None:
 
 def test_status_objects_of_nodes_that_ended_are_deleted_after_a_while(bench: FakeFarm) -> None:
     _completed(bench)
-    bench.a_submitted_job()
-    bench.tick()
-    bench.tick()
+    bench.a_rendering_job()
     FakeNodes(bench).only().beat()
     kept = FakeNodes(bench).only().name
     assert len(bench.cloud.objects.keys(NODES_PREFIX)) == 2

@@ -13,7 +13,7 @@ from supervisor.config import AwsConfig, CloudConfig, Config, MoneyConfig, Super
 from supervisor.domain.instance import Market
 from supervisor.domain.job import JobStatus
 from supervisor.domain.settings import JobSettings
-from tests.fakes.farm import FakeFarm
+from tests.fakes.farm import FakeFarm, a_farm_that_stops
 from tests.fakes.node import FakeNodes
 
 AWS = Config(
@@ -26,9 +26,7 @@ AWS = Config(
 
 @pytest.fixture
 def bench(tmp_path: Path) -> FakeFarm:
-    bench = FakeFarm.open(tmp_path, config=AWS)
-    bench.cloud.compute.can_stop = True
-    return bench
+    return a_farm_that_stops(tmp_path, config=AWS)
 
 
 def _asked_in_a_tick(bench: FakeFarm) -> tuple[list[str], list[str], int]:
@@ -58,9 +56,7 @@ def test_a_job_that_waits_for_capacity_asks_nothing_of_the_bucket(bench: FakeFar
 
 
 def test_a_paused_job_with_stopped_instances_asks_nothing_of_the_bucket(bench: FakeFarm) -> None:
-    job = bench.a_submitted_job(instances=2, settings=JobSettings(market=Market.ON_DEMAND))
-    bench.tick()
-    bench.tick()
+    job = bench.a_rendering_job(instances=2, settings=JobSettings(market=Market.ON_DEMAND))
     commands.pause_job(bench.farm, job)
     bench.tick()
     bench.tick()
@@ -71,9 +67,7 @@ def test_a_paused_job_with_stopped_instances_asks_nothing_of_the_bucket(bench: F
 
 
 def test_a_rendering_job_costs_two_listings_and_a_read_for_each_node_that_said_something(bench: FakeFarm, nodes: FakeNodes) -> None:
-    job = bench.a_submitted_job(frames="1-100", instances=8)
-    bench.tick()
-    bench.tick()
+    job = bench.a_rendering_job(frames="1-100", instances=8)
     for node in nodes.alive():
         node.begin()
     bench.tick()
@@ -88,9 +82,7 @@ def test_a_rendering_job_costs_two_listings_and_a_read_for_each_node_that_said_s
 
 
 def test_late_reports_are_looked_for_every_few_minutes_though_nothing_is_rented(bench: FakeFarm, nodes: FakeNodes) -> None:
-    job = bench.a_submitted_job(frames="1")
-    bench.tick()
-    bench.tick()
+    job = bench.a_rendering_job(frames="1")
     node = nodes.only()
     node.begin()
     bench.tick()

@@ -33,9 +33,7 @@ def test_a_job_is_not_cancelled_before_its_late_instances_are_seen_and_ended(ben
 
 
 def test_a_paused_job_finishes_its_frames_and_rents_nothing(bench: FakeFarm, nodes: FakeNodes) -> None:
-    job = bench.a_submitted_job(frames="1-10", instances=2)
-    bench.tick()
-    bench.tick()
+    job = bench.a_rendering_job(frames="1-10", instances=2)
     nodes.work()
     commands.pause_job(bench.farm, job)
 
@@ -53,9 +51,7 @@ def test_a_paused_job_finishes_its_frames_and_rents_nothing(bench: FakeFarm, nod
 
 
 def test_a_resumed_job_renders_the_rest(bench: FakeFarm, nodes: FakeNodes) -> None:
-    job = bench.a_submitted_job(frames="1-6", instances=2)
-    bench.tick()
-    bench.tick()
+    job = bench.a_rendering_job(frames="1-6", instances=2)
     nodes.work()
     commands.pause_job(bench.farm, job)
     bench.tick()
@@ -69,9 +65,7 @@ def test_a_resumed_job_renders_the_rest(bench: FakeFarm, nodes: FakeNodes) -> No
 
 
 def test_a_pause_that_meets_the_last_frame_completes_the_job(bench: FakeFarm, nodes: FakeNodes) -> None:
-    job = bench.a_submitted_job(frames="1")
-    bench.tick()
-    bench.tick()
+    job = bench.a_rendering_job(frames="1")
     nodes.work()
     commands.pause_job(bench.farm, job)
 
@@ -84,9 +78,7 @@ def test_a_pause_that_meets_the_last_frame_completes_the_job(bench: FakeFarm, no
 
 
 def test_who_pauses_can_cancel_without_waiting_for_the_frames(bench: FakeFarm, nodes: FakeNodes) -> None:
-    job = bench.a_submitted_job(frames="1-4")
-    bench.tick()
-    bench.tick()
+    job = bench.a_rendering_job(frames="1-4")
     nodes.only().begin()
     commands.pause_job(bench.farm, job)
     bench.tick()

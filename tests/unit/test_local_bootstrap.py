@@ -18,6 +18,7 @@ from app.logs import set_up_logs
 from supervisor.cloud.ports import SignedOut, Unreachable
 from supervisor.config import Config, LogConfig, load_config
 from supervisor.store.migrate import NewerDatabase
+from tests.aws.signed_out import sign_out
 
 
 @pytest.fixture
@@ -56,9 +57,7 @@ def test_farm_can_be_opened_beside_no_server_and_starts_nothing(tmp_path: Path) 
 
 
 def test_farm_on_aws_opens_without_credentials_and_keeps_who_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    sign_out(monkeypatch, {})
     config = load_config(env={"KILN_CLOUD__PROVIDER": "aws"})
     ids = []
     for _ in range(2):

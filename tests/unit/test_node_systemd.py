@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,9 +31,11 @@ def test_manager_hears_that_the_program_is_ready_and_lives(manager: socket.socke
 
 def test_abstract_address_is_understood() -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
-        line.bind("\0kiln-test-notify")
+        # of the whole machine are such names: another run of the tests must not listen at ours
+        name = f"kiln-test-notify-{os.getpid()}"
+        line.bind(f"\0{name}")
         line.settimeout(5)
-        Systemd.from_env({"NOTIFY_SOCKET": "@kiln-test-notify"}).ready()
+        Systemd.from_env({"NOTIFY_SOCKET": f"@{name}"}).ready()
         assert line.recv(100) == b"READY=1"
 
 

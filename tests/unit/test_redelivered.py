@@ -16,13 +16,6 @@ from tests.fakes.farm import FakeFarm
 from tests.fakes.node import FakeNode, FakeNodes
 
 
-def _rendering(bench: FakeFarm) -> str:
-    job = bench.a_submitted_job(frames="1-2")
-    bench.tick()
-    bench.tick()
-    return job
-
-
 def _given_up_while_rendering(bench: FakeFarm, nodes: FakeNodes, job: str) -> tuple[FakeNode, FakeNode]:
     """Two nodes at the first frame: one that the farm takes for gone, and the one that renders it anew."""
     lost = nodes.only()
@@ -54,7 +47,7 @@ def _known(bench: FakeFarm, job: str, frame: int) -> tuple[int, int]:
 def test_the_sums_kept_of_a_frame_delivered_twice_are_those_of_the_later_upload(
     bench: FakeFarm, nodes: FakeNodes, is_told_apart: bool
 ) -> None:
-    job = _rendering(bench)
+    job = bench.a_rendering_job(frames="1-2")
     lost, second = _given_up_while_rendering(bench, nodes, job)
     lost.deliver(1)
     if is_told_apart:
@@ -73,7 +66,7 @@ def test_the_sums_kept_of_a_frame_delivered_twice_are_those_of_the_later_upload(
 
 
 def test_the_sums_kept_are_those_of_what_is_stored_whoever_speaks_last(bench: FakeFarm, nodes: FakeNodes) -> None:
-    job = _rendering(bench)
+    job = bench.a_rendering_job(frames="1-2")
     lost, second = _given_up_while_rendering(bench, nodes, job)
     second.deliver(1, body=b"the same picture with another date in it")
     stored = _stored(bench, job, 1)
@@ -86,7 +79,7 @@ def test_the_sums_kept_are_those_of_what_is_stored_whoever_speaks_last(bench: Fa
 
 
 def test_an_outcome_that_is_told_twice_counts_once(bench: FakeFarm, nodes: FakeNodes) -> None:
-    job = _rendering(bench)
+    job = bench.a_rendering_job(frames="1-2")
     node = nodes.only()
     for _ in range(2):
         node.begin()
@@ -105,9 +98,7 @@ def test_an_outcome_that_is_told_twice_counts_once(bench: FakeFarm, nodes: FakeN
 
 def test_many_frames_that_come_twice_are_looked_into_tick_by_tick(bench: FakeFarm, nodes: FakeNodes) -> None:
     count = MOST_AT_ONCE + 5
-    job = bench.a_submitted_job(frames=f"1-{count}", instances=2)
-    bench.tick()
-    bench.tick()
+    job = bench.a_rendering_job(frames=f"1-{count}", instances=2)
     first, second = nodes.alive()
     for number in range(1, count + 1):
         claim = Claim(node=second.name, frame=number, attempt=2, nonce=f"again-{number}", at_ms=bench.clock.ms)

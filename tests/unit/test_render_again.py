@@ -164,9 +164,7 @@ def test_a_zip_that_has_a_frame_as_it_was_before_it_was_rendered_again_is_not_th
 
 
 def test_a_frame_is_rendered_again_while_the_job_goes_on(bench: FakeFarm, nodes: FakeNodes) -> None:
-    job = bench.a_submitted_job(frames="1-3")
-    bench.tick()
-    bench.tick()
+    job = bench.a_rendering_job(frames="1-3")
     node = nodes.only()
     node.begin()
     node.deliver(1)
@@ -180,9 +178,7 @@ def test_a_frame_is_rendered_again_while_the_job_goes_on(bench: FakeFarm, nodes:
 
 
 def test_a_frame_asked_for_while_the_store_is_looked_through_keeps_the_job_at_work(bench: FakeFarm, nodes: FakeNodes) -> None:
-    job = bench.a_submitted_job(frames="1-2")
-    bench.tick()
-    bench.tick()
+    job = bench.a_rendering_job(frames="1-2")
     node = nodes.only()
     for frame in (1, 2):
         node.begin()
@@ -205,9 +201,7 @@ def test_a_frame_asked_for_while_the_store_is_looked_through_keeps_the_job_at_wo
 
 
 def test_a_paused_job_stays_paused(bench: FakeFarm, nodes: FakeNodes) -> None:
-    job = bench.a_submitted_job(frames="1-6")
-    bench.tick()
-    bench.tick()
+    job = bench.a_rendering_job(frames="1-6")
     nodes.work()
     commands.pause_job(bench.farm, job)
     bench.tick()
@@ -223,9 +217,7 @@ def test_a_paused_job_stays_paused(bench: FakeFarm, nodes: FakeNodes) -> None:
 
 
 def test_a_failed_frame_is_tried_again_alone_and_the_others_that_failed_stay(bench: FakeFarm, nodes: FakeNodes) -> None:
-    job = bench.a_submitted_job(frames="1-13")
-    bench.tick()
-    bench.tick()
+    job = bench.a_rendering_job(frames="1-13")
     node = nodes.only()
     node.begin()
     node.deliver(1)
@@ -246,9 +238,7 @@ def test_a_failed_frame_is_tried_again_alone_and_the_others_that_failed_stay(ben
 
 
 def test_of_a_cancelled_job_what_is_missing_is_rendered_too_and_it_says_so(bench: FakeFarm, nodes: FakeNodes) -> None:
-    job = bench.a_submitted_job(frames="1-5")
-    bench.tick()
-    bench.tick()
+    job = bench.a_rendering_job(frames="1-5")
     node = nodes.only()
     node.begin()
     node.deliver(1)
@@ -290,9 +280,7 @@ def test_a_job_without_damage_wants_its_frames_named(bench: FakeFarm, nodes: Fak
 def test_a_draft_and_a_job_that_is_given_back_are_left_alone(bench: FakeFarm, nodes: FakeNodes) -> None:
     with pytest.raises(Conflict, match="a draft has no frames yet"):
         commands.render_again(bench.farm, bench.a_draft(), [1])
-    job = bench.a_submitted_job(frames="1-3")
-    bench.tick()
-    bench.tick()
+    job = bench.a_rendering_job(frames="1-3")
     nodes.only().begin()
     commands.cancel_job(bench.farm, job)
     with pytest.raises(Conflict, match="has to end or pause first"):

@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 
 from supervisor.commands import jobs as commands
-from supervisor.config import CloudConfig, Config, MoneyConfig
 from supervisor.domain.instance import Market
 from supervisor.domain.settings import JobSettings
+from tests.fakes.farm import renting
 from tests.fakes.node import FakeNodes
 from tests.unit.web_site import WebSite, a_web_site, root
 
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[WebSite]:
-    with a_web_site(tmp_path, config=Config(cloud=CloudConfig(provider="aws"), money=MoneyConfig(max_usd_per_month=0))) as site:
+    with a_web_site(tmp_path, config=renting()) as site:
         site.fake.cloud.compute.price_usd_per_h = Decimal("0.2345")
         site.fake.cloud.compute.can_stop = True
         yield site
@@ -26,10 +26,7 @@ def site(tmp_path: Path) -> Iterator[WebSite]:
 
 def _rendering(site: WebSite, market: Market) -> str:
     settings = JobSettings(market=market, instance_types=("c7i.4xlarge",))
-    job = site.fake.a_submitted_job(frames="1-8", instances=2, settings=settings)
-    for _ in range(2):
-        site.fake.tick()
-    return job
+    return site.fake.a_rendering_job(frames="1-8", instances=2, settings=settings)
 
 
 def _shown(site: WebSite, job: str) -> str:

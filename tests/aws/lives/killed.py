@@ -72,7 +72,7 @@ class _Told:
 
 
 def be_the_farm(told: _Told, pipe: Connection) -> None:
-    """Be the farm's process: at each time that comes in, do what is due, and answer with the calls that were made."""
+    """Be the farm's process: at each time that comes in, do what is due, and say so when it is done."""
     os.environ.update(Moto(told.url).environment)
     clock = Clock(at=pipe.recv())
     with breakable(Way(is_hard=True)) as way:
@@ -80,7 +80,7 @@ def be_the_farm(told: _Told, pipe: Connection) -> None:
         process = Process(AwsSession(region=REGION, keys=KEYS), clock, told.config, told.data)
         while True:
             process.work()
-            pipe.send([call.operation for call in way.calls])
+            pipe.send(None)
             clock.at = pipe.recv()
 
 
@@ -91,17 +91,17 @@ class _Child:
     process: BaseProcess
     pipe: Connection
 
-    def work(self, now: datetime) -> list[str] | None:
-        """Let it do what is due. Returns: its calls so far; None: it was killed"""
+    def work(self, now: datetime) -> bool:
+        """Let it do what is due. Returns: False: it was killed"""
         self.pipe.send(now)
         assert self.pipe.poll(_ROUND_WITHIN_S), "the farm's process hangs"
         try:
-            calls: list[str] = self.pipe.recv()
+            self.pipe.recv()
         except EOFError:
             self.process.join()
             assert self.process.exitcode == _KILLED, f"the farm's process ended with {self.process.exitcode}; what it printed says more"
-            return None
-        return calls
+            return False
+        return True
 
     def end(self) -> None:
         self.process.kill()
@@ -115,7 +115,6 @@ class KilledPlay(Play):
 
     url: str = field(kw_only=True)  #: of the cloud, for the farm's process
     death: Death | None = field(kw_only=True)
-    calls: list[str] = field(default_factory=list)  #: of the process that came last
     was_killed: bool = False
     _child: _Child | None = None
     _beside: Farm | None = None
@@ -127,14 +126,12 @@ class KilledPlay(Play):
         seen.db.close()  # it is opened again when it is needed; the process has it meanwhile
         if self._child is None:
             self._child = self._started()
-        made = self._child.work(account.clock())
+        is_alive = self._child.work(account.clock())
         account.moto.note_change()
         self._look("ec2.RunInstances")
-        if made is None:
+        if not is_alive:
             self.was_killed = True
             self.stop()
-        else:
-            self.calls = made
         return seen
 
     def _seen(self) -> Farm:
