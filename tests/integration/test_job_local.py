@@ -33,6 +33,10 @@ from tests.waiting import wait_until
 CHECKOUT = Path(__file__).parents[2]
 SAMPLE = CHECKOUT / "samples" / "kiln.blend"
 PATIENCE_S = 150.0
+#: Frames of so few samples that some are still to come when a job that renders is told something.
+MANY = 40
+#: Samples of a frame that takes seconds: it is still rendered when the farm has heard of it and its node is killed.
+LONG = 1024
 
 # The object store outlives the server that started it, and here that server is an object of this process.
 pytestmark = pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning")
@@ -172,7 +176,7 @@ def test_a_job_is_rendered_from_upload_to_completion(local: LocalFarm) -> None:
 
 
 def test_a_node_killed_in_mid_render_is_replaced_and_the_job_completes(local: LocalFarm) -> None:
-    job = local.submit(frames="1-6", instances=2, samples=64)
+    job = local.submit(frames="1-6", instances=2, samples=LONG // 2)
     frame = local.wait_for_rendering_frame(job)
     assert frame.node is not None
 
@@ -185,7 +189,7 @@ def test_a_node_killed_in_mid_render_is_replaced_and_the_job_completes(local: Lo
 
 
 def test_a_frame_whose_blender_keeps_crashing_fails_and_a_retry_renders_it_alone(local: LocalFarm) -> None:
-    job = local.submit(frames="1-3", instances=1, samples=256)
+    job = local.submit(frames="1-3", instances=1, samples=LONG)
     doomed = local.wait_for_rendering_frame(job).number
     for attempt in (1, 2):
         frame = wait_until(lambda: _rendering_now(local, job, doomed), timeout_s=PATIENCE_S)
@@ -219,7 +223,7 @@ def _moved_on(local: LocalFarm, job: str, number: int, attempt: int) -> bool:
 
 
 def test_nodes_render_on_while_the_server_is_away_and_it_goes_on_where_it_was(local: LocalFarm) -> None:
-    job = local.submit(frames="1-8", instances=2, samples=16)
+    job = local.submit(frames=f"1-{MANY}", instances=2, samples=16)
     wait_until(lambda: queries.job_summary(local.farm, job).frames.received >= 1, timeout_s=PATIENCE_S)
     nodes = {view.node for view in queries.job_instances(local.farm, job)}
 
@@ -231,7 +235,7 @@ def test_nodes_render_on_while_the_server_is_away_and_it_goes_on_where_it_was(lo
 
 
 def test_a_paused_job_gives_its_slots_back_and_resumes(local: LocalFarm) -> None:
-    job = local.submit(frames="1-8", instances=2, samples=16)
+    job = local.submit(frames=f"1-{MANY}", instances=2, samples=16)
     wait_until(lambda: queries.job_summary(local.farm, job).frames.received >= 1, timeout_s=PATIENCE_S)
 
     commands.pause_job(local.farm, job)
@@ -239,7 +243,7 @@ def test_a_paused_job_gives_its_slots_back_and_resumes(local: LocalFarm) -> None
     wait_until(lambda: local.status(job) is JobStatus.PAUSED, timeout_s=PATIENCE_S)
     assert local.farm.cloud.compute.free_slots() == 2
     received = queries.job_summary(local.farm, job).frames.received
-    assert 0 < received < 8
+    assert 0 < received < MANY
     commands.resume_job(local.farm, job)
     assert local.wait_for_end(job) is JobStatus.COMPLETED
 
