@@ -31,6 +31,7 @@ class Heart:
         self._now_ms = now_ms
         self._each_beat = each_beat
         self._changed = threading.Condition()
+        self._writing = threading.Lock()  # one beat after the other: the last one said must be the last one to arrive
         self._is_due = True
         self._stopped = False
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
@@ -54,7 +55,7 @@ class Heart:
             self._changed.notify()
 
     def last_beat(self, state: NodeState = NodeState.GONE) -> None:
-        """Say that the agent has ended in good order, or what else is to be said last. Errors: StoreError"""
+        """Say that the agent has ended in good order, or what else is to be said last, after a beat under way. Errors: StoreError"""
         self.stop()
         self.tell(state=state, frame=None, phase="", sample=None, samples=None, uploading=())
         self._beat()
@@ -74,7 +75,8 @@ class Heart:
                 log.warning("heartbeat not written", extra={"why": str(error)})
 
     def _beat(self) -> None:
-        with self._changed:
-            self._told = replace(self._told, beat=self._told.beat + 1, at_ms=self._now_ms())
-            told = self._told
-        self._store.put(status_key(told.node), told.to_bytes())
+        with self._writing:
+            with self._changed:
+                self._told = replace(self._told, beat=self._told.beat + 1, at_ms=self._now_ms())
+                told = self._told
+            self._store.put(status_key(told.node), told.to_bytes())

@@ -50,6 +50,7 @@ class Pool:
         self._shelf = Shelf(machine.workspace, machine.home / "jobs", free_bytes=free_bytes)
         self._idle_since = time.monotonic()
         self._problem = ""
+        self._heart = self._new_heart()
 
     def run(self) -> Ending:
         """Work for one job after the other until there is a reason to end. Returns: it"""
@@ -75,7 +76,7 @@ class Pool:
 
     def _wait_for_job(self) -> PoolJob | Ending:
         """Be idle until there is a job. Returns: it, or why there will be none"""
-        heart = self._heart()
+        self._heart = heart = self._new_heart()
         heart.start()
         look_s = LOOK_S
         try:
@@ -155,7 +156,7 @@ class Pool:
             self._pause(min(1.0, left_s))
             self._look(heart)
 
-    def _heart(self) -> Heart:
+    def _new_heart(self) -> Heart:
         first = Heartbeat(
             node=self._instance.node,
             job="",
@@ -173,8 +174,9 @@ class Pool:
 
         def say() -> None:
             with suppress(StoreError):
-                self._heart().last_beat()
+                self._heart.last_beat()
 
+        self._heart.tell(problem=self._problem, interruption_at_ms=self._instance.interruption_at_ms())
         goodbye = threading.Thread(target=say, name="goodbye", daemon=True)
         goodbye.start()
         goodbye.join(_GOODBYE_S)

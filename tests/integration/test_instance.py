@@ -161,7 +161,10 @@ class RealInstance:
             told = self.beat()
             return told if told is not None and told.state in states else None
 
-        told = wait_until(beat, timeout_s=30.0, what=f"a node that is {states}; its log: {self.log()[-2000:]}")
+        try:
+            told = wait_until(beat, timeout_s=30.0)
+        except AssertionError:
+            raise AssertionError(f"it is not {states} but {self.beat()}; its log: {self.log()[-2000:]}") from None
         assert told is not None
         return told
 
