@@ -172,6 +172,11 @@ def csrf_token(page: str) -> str:
     return found[1]
 
 
+def without_tokens(page: str) -> str:
+    """A page without the tokens of its forms, which change with every second."""
+    return re.sub(r'name="csrf_token" value="[^"]*"', "", page)
+
+
 @dataclass(frozen=True, slots=True)
 class Tag:
     name: str
