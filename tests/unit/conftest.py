@@ -9,6 +9,8 @@ import pytest
 from tests.fakes.farm import FakeFarm
 from tests.fakes.node import FakeNodes
 
+from .agent_fakes import Rig
+
 
 @pytest.fixture
 def bench(tmp_path: Path) -> FakeFarm:
@@ -20,3 +22,9 @@ def bench(tmp_path: Path) -> FakeFarm:
 def nodes(bench: FakeFarm) -> FakeNodes:
     """The nodes of its instances."""
     return FakeNodes(bench)
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Rig:
+    """An agent with a store in memory and a stand-in for Blender."""
+    return Rig(tmp_path)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from nodeimage.agent.ending import EndKind
@@ -14,13 +12,6 @@ from nodeimage.protocol import (
 )
 
 from .agent_fakes import Rig, rendered
-
-UNBAKED = {"code": "unbaked", "text": "“Flag” has cloth that is not baked."}
-
-
-@pytest.fixture
-def rig(tmp_path: Path) -> Rig:
-    return Rig(tmp_path)
 
 
 @pytest.fixture

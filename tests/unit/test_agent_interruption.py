@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
@@ -17,12 +16,6 @@ from nodeimage.protocol import Action, Claim, NodeState, Outcome, claim_key, log
 from tests.waiting import AT_ONCE_S
 
 from .agent_fakes import JOB, Rig
-
-
-@pytest.fixture
-def rig(tmp_path: Path) -> Rig:
-    return Rig(tmp_path)
-
 
 # Is there time?
 

@@ -6,7 +6,6 @@ import json
 import threading
 import time
 import zlib
-from pathlib import Path
 
 import pytest
 
@@ -33,11 +32,6 @@ from tests.waiting import AT_ONCE_S
 from .agent_fakes import JOB, Rig, rendered
 
 UNBAKED = {"code": "unbaked", "text": "“Flag” has cloth that is not baked."}
-
-
-@pytest.fixture
-def rig(tmp_path: Path) -> Rig:
-    return Rig(tmp_path)
 
 
 def test_agent_renders_its_task_in_order_and_ends_when_idle(rig: Rig) -> None:
